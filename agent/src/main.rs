@@ -1,0 +1,2 @@
+//! Labwatch's agent.
+fn main() {}

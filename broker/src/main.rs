@@ -1,0 +1,2 @@
+//! Labwatch's broker.
+fn main() {}

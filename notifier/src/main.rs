@@ -1,0 +1,2 @@
+//! Labwatch's notifier.
+fn main() {}

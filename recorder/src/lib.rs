@@ -1,0 +1,1 @@
+//! Labwatch's recorder.

@@ -1,0 +1,2 @@
+//! Labwatch's recorder.
+fn main() {}
