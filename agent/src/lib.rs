@@ -1,1 +1,97 @@
-//! Labwatch's agent.
+//! Labwatch's agent: watches one lab PC and publishes what it sees.
+//!
+//! ```text
+//! usb/   uevents, sysfs, mount table --+
+//!                                      +--> pipeline: outbox --> journal --> session (MQTT)
+//! net/   frames, interfaces, names   --+
+//! ```
+
+mod announcer;
+mod degraded;
+mod health;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: asks the system who this PC is"
+)]
+mod identity;
+#[expect(clippy::disallowed_methods, reason = "shell: the journal's files")]
+mod journal;
+mod outbox;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: joins sensors, journal and session by time"
+)]
+mod pipeline;
+mod presence;
+pub mod settings;
+#[expect(clippy::disallowed_methods, reason = "shell: waits for the disk")]
+mod syncer;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use labwatch_link::{
+    service,
+    session::{SessionSettings, session},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    announcer::Announcer,
+    degraded::Degraded,
+    pipeline::{Parts, Pipeline},
+    settings::Settings,
+};
+
+/// Occurrences that may wait for the journal.
+const OCCURRENCES: usize = 1024;
+/// Messages that may wait for the connection; events wait in the outbox instead.
+const OUTGOING: usize = 64;
+/// Statuses of our own that may wait to be read.
+const INCOMING: usize = 16;
+
+/// Watches this PC until `stop`; then what was seen is journalled, published, and the farewell said.
+///
+/// # Errors
+/// When the state directory cannot be used, or a sensor cannot go on.
+pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let degraded = Degraded::default();
+    let capture_dropped = Arc::new(AtomicU64::new(0));
+    let (broker, broker_seen) = watch::channel(None);
+    let pipeline = Pipeline::open(Parts {
+        root: settings.connection.root.clone(),
+        ip: settings.ip,
+        state_dir: settings.state_dir.clone(),
+        degraded: degraded.clone(),
+        capture_dropped: capture_dropped.clone(),
+        broker,
+    })?;
+    let announcer = Announcer::new(
+        settings.connection.root.clone(),
+        settings.ip,
+        degraded.clone(),
+        pipeline.journals(),
+    );
+    let session_settings = SessionSettings {
+        connection: settings.connection.clone(),
+        client_id: format!("labwatch-agent-{}", Uuid::new_v4().simple()),
+        filters: Vec::new(),
+        outgoing_queue: OUTGOING,
+        incoming_queue: INCOMING,
+    };
+    let (session, publisher, incoming) = session(session_settings, announcer, stop.clone());
+    let (occurrences, taken) = mpsc::channel(OCCURRENCES);
+    let sensors = async {
+        stop.cancelled().await;
+        drop((occurrences, broker_seen));
+        anyhow::Ok(())
+    };
+    service::ready();
+    let ((), (), sensed) = tokio::join!(
+        session.run(),
+        pipeline.run(taken, publisher, incoming),
+        sensors
+    );
+    sensed
+}

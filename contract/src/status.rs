@@ -77,6 +77,8 @@ pub enum Reason {
     AddressChanged,
     /// A journal was begun, refused or dropped.
     JournalsChanged,
+    /// The agent sees less or more than before.
+    DegradedChanged,
     /// The agent was stopped.
     Stopped,
     /// The PC shuts down.

@@ -94,6 +94,10 @@ pub trait Presence {
     fn online(&mut self, connection: &Connected) -> Option<Message>;
     /// Published last, before DISCONNECT.
     fn offline(&mut self, connection: &Connected) -> Option<Message>;
+    /// Filters that hold our own address, beside those of the settings.
+    fn filters(&mut self, _connection: &Connected) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Nothing is said.
@@ -144,12 +148,23 @@ impl Publisher {
         self.0.try_send(message).map_err(|_| Full)
     }
 
-    /// Queues a message, waiting for room.
+    /// Waits for room, so that a message can be chosen at the moment it goes.
     ///
     /// # Errors
     /// [`Full`]: the session has ended.
-    pub async fn publish(&self, message: Message) -> Result<(), Full> {
-        self.0.send(message).await.map_err(|_| Full)
+    pub async fn room(&self) -> Result<Room<'_>, Full> {
+        self.0.reserve().await.map(Room).map_err(|_| Full)
+    }
+}
+
+/// Room for one message.
+#[derive(Debug)]
+pub struct Room<'a>(mpsc::Permit<'a, Message>);
+
+impl Room<'_> {
+    /// Queues a message.
+    pub fn publish(self, message: Message) {
+        self.0.send(message);
     }
 }
 

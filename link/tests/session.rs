@@ -177,9 +177,10 @@ async fn a_session_outlives_its_broker_and_subscribes_again() {
     party.connected().await;
     party
         .publisher
-        .publish(message("lab/x", "after the restart"))
+        .room()
         .await
-        .unwrap();
+        .unwrap()
+        .publish(message("lab/x", "after the restart"));
     assert_eq!(party.next_payload().await, "after the restart");
 }
 

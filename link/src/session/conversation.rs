@@ -75,7 +75,9 @@ impl Conversation {
         if let Some(hello) = session.presence.online(&self.connection) {
             self.desk.hand_over(hello);
         }
-        if let Err(error) = self.desk.subscribe(&session.settings.filters) {
+        let mut filters = session.presence.filters(&self.connection);
+        filters.extend_from_slice(&session.settings.filters);
+        if let Err(error) = self.desk.subscribe(filters) {
             return Ended::Broken(error.to_string());
         }
         let _ = session
@@ -195,13 +197,11 @@ enum Leaving {
 }
 
 impl Desk {
-    fn subscribe(&mut self, filters: &[String]) -> Result<(), ClientError> {
+    fn subscribe(&mut self, filters: Vec<String>) -> Result<(), ClientError> {
         if filters.is_empty() {
             return Ok(());
         }
-        let filters = filters
-            .iter()
-            .map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
+        let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
         self.client.try_subscribe_many(filters)
     }
 

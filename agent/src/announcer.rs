@@ -1,0 +1,72 @@
+//! Fills will, hello and farewell of the session with what this PC is at that moment.
+
+use std::net::IpAddr;
+
+use labwatch_contract::{status::JournalRange, topic::Root};
+use labwatch_link::session::{self, Connected, Message};
+use tokio::sync::watch;
+
+use crate::{
+    degraded::Degraded,
+    identity,
+    presence::{self, Hello, Presence},
+};
+
+/// Says who this PC is on each connection.
+pub(crate) struct Announcer {
+    root: Root,
+    ip: Option<IpAddr>,
+    presence: Presence,
+    degraded: Degraded,
+    journals: watch::Receiver<Vec<JournalRange>>,
+}
+
+impl Announcer {
+    /// With an address for the topics, or `None` for that of the connection.
+    #[must_use]
+    pub(crate) fn new(
+        root: Root,
+        ip: Option<IpAddr>,
+        degraded: Degraded,
+        journals: watch::Receiver<Vec<JournalRange>>,
+    ) -> Self {
+        Self {
+            presence: Presence::new(root.clone()),
+            root,
+            ip,
+            degraded,
+            journals,
+        }
+    }
+
+    fn hello(&self, connection: &Connected) -> Hello {
+        Hello {
+            time: identity::now(),
+            host: identity::host(self.ip.unwrap_or(connection.local)),
+            degraded: self.degraded.words(),
+            journals: self.journals.borrow().clone(),
+        }
+    }
+}
+
+impl session::Presence for Announcer {
+    fn will(&mut self, connection: &Connected) -> Option<Message> {
+        self.presence.will(connection, self.hello(connection))
+    }
+
+    fn online(&mut self, connection: &Connected) -> Option<Message> {
+        let hello = self.hello(connection);
+        self.presence.arrive(connection, hello)
+    }
+
+    fn offline(&mut self, connection: &Connected) -> Option<Message> {
+        self.presence.leave(connection, self.hello(connection))
+    }
+
+    fn filters(&mut self, connection: &Connected) -> Vec<String> {
+        vec![presence::topic(
+            &self.root,
+            self.ip.unwrap_or(connection.local),
+        )]
+    }
+}
