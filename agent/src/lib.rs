@@ -7,7 +7,7 @@
 //! ```
 
 mod announcer;
-mod degraded;
+pub mod degraded;
 mod health;
 #[expect(
     clippy::disallowed_methods,
@@ -26,6 +26,7 @@ mod presence;
 pub mod settings;
 #[expect(clippy::disallowed_methods, reason = "shell: waits for the disk")]
 mod syncer;
+pub mod usb;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -83,8 +84,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let (session, publisher, incoming) = session(session_settings, announcer, stop.clone());
     let (occurrences, taken) = mpsc::channel(OCCURRENCES);
     let sensors = async {
-        stop.cancelled().await;
-        drop((occurrences, broker_seen));
+        usb::watch(usb::Roots::default(), occurrences, degraded, stop).await;
+        drop(broker_seen);
         anyhow::Ok(())
     };
     service::ready();

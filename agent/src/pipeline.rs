@@ -182,17 +182,16 @@ impl Pipeline {
                         last: 0,
                     })
                 });
-                self.parts.degraded.set(NO_JOURNAL, false);
+                self.parts.degraded.note(NO_JOURNAL, None);
             }
             Err(error) => self.lose_journal(&error),
         }
     }
 
     fn lose_journal(&mut self, error: &std::io::Error) {
-        error!("the journal cannot be written, events are published without it: {error}");
         self.journal.close();
         self.reopen_at = Instant::now() + REOPEN_AFTER;
-        self.parts.degraded.set(NO_JOURNAL, true);
+        self.parts.degraded.note(NO_JOURNAL, Some(error));
     }
 
     fn has_turn(&self) -> bool {

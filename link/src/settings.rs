@@ -2,7 +2,7 @@
 //!
 //! What was typed stays text ([`BrokerArgs`]); reading it gives checked values ([`Connection`]) or adds to
 //! [`Problems`], so that all mistakes are told at once, before anything is opened. A secret is read from a
-//! file that nobody else may read.
+//! file that others may not read.
 
 use std::{
     fmt::{self, Display},
@@ -67,7 +67,7 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "NAME", env = "LABWATCH_USERNAME")]
     pub username: Option<String>,
 
-    /// File with the password, readable by its owner alone
+    /// File with the password, not readable by others
     #[arg(long, value_name = "FILE", env = "LABWATCH_PASSWORD_FILE")]
     pub password_file: Option<String>,
 
@@ -131,9 +131,10 @@ impl BrokerArgs {
 fn read_secret(file: &str) -> Result<String, String> {
     let said = |error: std::io::Error| format!("{file}: {error}");
     let mode = fs::metadata(Path::new(file)).map_err(said)?.mode();
-    if mode & 0o077 != 0 {
+    // Group read is left to the owner's choice: systemd hands credentials over as 0440.
+    if mode & 0o027 != 0 {
         return Err(format!(
-            "{file}: others may read it (mode {:04o}); chmod 600 it",
+            "{file}: others may read or change it (mode {:04o}); chmod 600 it",
             mode & 0o7777
         ));
     }

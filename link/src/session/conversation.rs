@@ -201,7 +201,9 @@ impl Desk {
         if filters.is_empty() {
             return Ok(());
         }
-        let filters = filters.into_iter().map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
+        let filters = filters
+            .into_iter()
+            .map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
         self.client.try_subscribe_many(filters)
     }
 

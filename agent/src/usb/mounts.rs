@@ -1,0 +1,137 @@
+//! Watches the mount table: `/proc/self/mountinfo` is ready with priority (`POLLPRI`) after each change.
+//!
+//! The table is opened first and read after, so no change falls between. What lies under a new volume is read
+//! from sysfs; mounted file systems themselves are never touched, so none that hangs can hang the agent.
+//! Source: proc_pid_mountinfo(5), Linux `fs/proc_namespace.c`.
+
+use std::{collections::BTreeMap, fs::File, io, os::fd::OwnedFd};
+
+use labwatch_link::backoff::Backoff;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::mpsc::Receiver,
+    task::spawn_blocking,
+};
+use tracing::debug;
+
+use super::{
+    mountinfo,
+    ready::register,
+    volume::Volumes,
+    watch::{Deaf, Post, now, pause},
+};
+
+/// What the volumes must know of the uevents.
+pub(super) enum Notice {
+    /// What was at this path below `/sys` is gone.
+    Removed(String),
+    /// Some of these notices may be missing.
+    Lost,
+}
+
+/// Tells of volumes until nobody listens. What fails is tried again.
+pub(super) async fn watch_volumes(post: &Post, mut notices: Receiver<Notice>) {
+    let mut volumes = Volumes::default();
+    let mut backoff = Backoff::default();
+    loop {
+        let failure = match open(post) {
+            Ok(table) => {
+                backoff.reset();
+                match run(post, &table, &mut volumes, &mut notices).await {
+                    Ok(error) => error,
+                    Err(Deaf) => return,
+                }
+            }
+            Err(error) => error,
+        };
+        post.degrade("no-mounts", Some(&failure));
+        tokio::select! {
+            () = pause(&mut backoff) => {}
+            () = pass_over(&mut notices) => return,
+        }
+    }
+}
+
+fn open(post: &Post) -> io::Result<AsyncFd<OwnedFd>> {
+    register(File::open(post.roots.mountinfo())?, Interest::PRIORITY)
+}
+
+/// Runs until the table cannot be read, and says why.
+async fn run(
+    post: &Post,
+    table: &AsyncFd<OwnedFd>,
+    volumes: &mut Volumes,
+    notices: &mut Receiver<Notice>,
+) -> Result<io::Error, Deaf> {
+    if let Err(error) = read(post, volumes).await? {
+        return Ok(error);
+    }
+    post.degrade("no-mounts", None);
+    loop {
+        tokio::select! {
+            // A pulled stick's removal comes before the unmount that a desktop answers it with.
+            biased;
+            notice = notices.recv() => handle(post, volumes, notice.ok_or(Deaf)?).await?,
+            ready = table.ready(Interest::PRIORITY) => {
+                let read = match ready {
+                    Ok(mut guard) => {
+                        guard.clear_ready();
+                        read(post, volumes).await?
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = read {
+                    return Ok(error);
+                }
+            }
+        }
+    }
+}
+
+async fn handle(post: &Post, volumes: &mut Volumes, notice: Notice) -> Result<(), Deaf> {
+    let gone = match notice {
+        Notice::Removed(syspath) => vec![syspath],
+        Notice::Lost => {
+            let missing = volumes.syspaths().filter(|path| !post.roots.exists(path));
+            missing.map(str::to_owned).collect()
+        }
+    };
+    for syspath in gone {
+        post.tell(volumes.handle_removed(&syspath, now())).await?;
+    }
+    Ok(())
+}
+
+/// Reads the table and tells what it has changed.
+async fn read(post: &Post, volumes: &mut Volumes) -> Result<io::Result<()>, Deaf> {
+    let roots = post.roots.clone();
+    let table = match spawn_blocking(move || roots.mount_table()).await {
+        Ok(Ok(table)) => mountinfo::parse(&table),
+        Ok(Err(error)) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(io::Error::other(error))),
+    };
+    if table.malformed > 0 {
+        debug!(
+            lines = table.malformed,
+            "lines of the mount table that are none"
+        );
+    }
+    let change = volumes.compare(table);
+    let news: Vec<_> = change.news().cloned().collect();
+    let roots = post.roots.clone();
+    let look = move || {
+        news.iter()
+            .map(|mount| (mount.device, roots.backing(mount)))
+            .collect()
+    };
+    let backings = spawn_blocking(look)
+        .await
+        .unwrap_or_else(|_| BTreeMap::new());
+    post.tell(volumes.apply(&change, &backings, now())).await?;
+    Ok(Ok(()))
+}
+
+/// Keeps the sender of notices from waiting; ends when it is gone.
+async fn pass_over(notices: &mut Receiver<Notice>) {
+    while notices.recv().await.is_some() {}
+}

@@ -1,0 +1,262 @@
+//! The table of volumes: from mount tables and uevents to `volume-present`, `-mounted`, `-unmounted`, `-removed`.
+//!
+//! A volume is a mounted file system, by its device number: bind mounts, subvolumes and second mount points of
+//! it are the same volume, which is told when its first mount comes and when its last one goes.
+//!
+//! Invariant: each told arrival is followed by at most one departure. A stick that is pulled stays in the mount
+//! table, so the `remove` uevent of its disk or USB device makes it `volume-removed`; when the mount goes later
+//! nothing more is told. What no volume is, says [`is_volume`].
+//!
+//! [`Volumes::compare`] says what has changed, a shell asks sysfs about what is new, [`Volumes::apply`] tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use labwatch_contract::{
+    event::{Action as Happening, Fields, Occurrence, usb::Volume},
+    time::Timestamp,
+};
+
+use super::{
+    backing::{Backing, volume},
+    mountinfo::{DeviceNumber, Mount, Table},
+    snapshot::Plugged,
+};
+
+/// File systems of the kernel, in memory, or shown through another one: no data can leave the PC by them.
+/// Sorted, for the search.
+const PSEUDO: [&str; 44] = [
+    "aufs",
+    "autofs",
+    "bdev",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "cpuset",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "drm",
+    "ecryptfs",
+    "efivarfs",
+    "fuse.fuse-overlayfs",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fuse.snapfuse",
+    "fuse.squashfuse",
+    "fuse.xdg-document-portal",
+    "fusectl",
+    "hugetlbfs",
+    "mqueue",
+    "nfsd",
+    "nsfs",
+    "overlay",
+    "pidfs",
+    "pipefs",
+    "proc",
+    "pstore",
+    "ramfs",
+    "resctrl",
+    "rootfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "smackfs",
+    "sockfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+];
+
+/// Whether a mount is a volume that is worth telling. It is, unless it is
+/// - a pseudo file system (`proc`, `tmpfs`, `overlay` of containers, desktop portals …),
+/// - or the image of a snap package (`squashfs` below `/snap` or `/var/lib/snapd`).
+///
+/// So disks, loop devices, network and FUSE file systems are, and so is any type that is not known here.
+#[must_use]
+pub fn is_volume(mount: &Mount) -> bool {
+    let below = |folder| mount.mount_point.starts_with(folder);
+    let snap =
+        mount.file_system_type == "squashfs" && (below("/snap/") || below("/var/lib/snapd/"));
+    !snap
+        && PSEUDO
+            .binary_search(&mount.file_system_type.as_str())
+            .is_err()
+}
+
+#[derive(Debug)]
+struct Entry {
+    volume: Volume,
+    mount_options: String,
+    usb: Option<Plugged>,
+    /// Paths below `/sys` of what it lies on.
+    syspaths: Vec<String>,
+    mounts: BTreeSet<(u32, String)>,
+    /// It was pulled, and that has been told.
+    removed: bool,
+}
+
+/// The volumes that are mounted, by device number.
+#[derive(Debug, Default)]
+pub struct Volumes {
+    entries: BTreeMap<DeviceNumber, Entry>,
+    started: bool,
+}
+
+/// What a mount table has changed.
+#[derive(Debug)]
+pub struct Change {
+    mounts: BTreeMap<DeviceNumber, Vec<Mount>>,
+    gone: Vec<DeviceNumber>,
+    new: Vec<DeviceNumber>,
+}
+
+impl Change {
+    /// The mounts about which sysfs is to be asked: one of each new volume.
+    pub fn news(&self) -> impl Iterator<Item = &Mount> {
+        self.new
+            .iter()
+            .filter_map(|device| shown(self.mounts.get(device)?))
+    }
+}
+
+impl Volumes {
+    /// What `table` has changed. Nothing is changed here until it is applied.
+    #[must_use]
+    pub fn compare(&self, table: Table) -> Change {
+        let mut mounts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for mount in table.mounts.into_iter().filter(is_volume) {
+            mounts.entry(mount.device).or_default().push(mount);
+        }
+        // One of the mounts is still the same: it is the same volume.
+        let same = |device: &DeviceNumber| {
+            let known = self.entries.get(device).map(|entry| &entry.mounts);
+            let now = mounts.get(device).map(|mounts| keys(mounts));
+            known
+                .zip(now)
+                .is_some_and(|(known, now)| !known.is_disjoint(&now))
+        };
+        let gone = self
+            .entries
+            .keys()
+            .filter(|device| !same(device))
+            .copied()
+            .collect();
+        let new = mounts
+            .keys()
+            .filter(|device| !same(device))
+            .copied()
+            .collect();
+        Change { mounts, gone, new }
+    }
+
+    /// Takes a change in, with what is known of the devices of [`Change::news`], and tells it. The first one
+    /// is what was there at the start.
+    pub fn apply(
+        &mut self,
+        change: &Change,
+        backings: &BTreeMap<DeviceNumber, Backing>,
+        now: Timestamp,
+    ) -> Vec<Occurrence> {
+        let arrival = if self.started {
+            Happening::VolumeMounted
+        } else {
+            Happening::VolumePresent
+        };
+        self.started = true;
+        let mut told = Vec::new();
+        for device in &change.gone {
+            if let Some(entry) = self.entries.remove(device).filter(|entry| !entry.removed) {
+                told.push(entry.occurrence(Happening::VolumeUnmounted, now));
+            }
+        }
+        for (device, mounts) in &change.mounts {
+            if let Some(entry) = self.entries.get_mut(device) {
+                entry.mounts = keys(mounts);
+            } else if let Some(mount) = shown(mounts) {
+                let entry = Entry::new(mount, backings.get(device), keys(mounts));
+                told.push(entry.occurrence(arrival.clone(), now));
+                self.entries.insert(*device, entry);
+            }
+        }
+        told
+    }
+
+    /// Something below `/sys` is gone: tells the volumes that lay on it and are still mounted.
+    pub fn handle_removed(&mut self, syspath: &str, now: Timestamp) -> Vec<Occurrence> {
+        let lay_on = |path: &String| {
+            path.strip_prefix(syspath)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut told = Vec::new();
+        for entry in self.entries.values_mut() {
+            if !entry.removed && entry.syspaths.iter().any(lay_on) {
+                entry.removed = true;
+                told.push(entry.occurrence(Happening::VolumeRemoved, now));
+            }
+        }
+        told
+    }
+
+    /// What the mounted volumes lie on, as paths below `/sys`: what must still be there after lost notices.
+    pub fn syspaths(&self) -> impl Iterator<Item = &str> {
+        let mounted = self.entries.values().filter(|entry| !entry.removed);
+        mounted.flat_map(|entry| entry.syspaths.iter().map(String::as_str))
+    }
+}
+
+impl Entry {
+    fn new(mount: &Mount, backing: Option<&Backing>, mounts: BTreeSet<(u32, String)>) -> Self {
+        let backing = backing.cloned().unwrap_or_default();
+        let usb = backing.usb.as_ref().map(Plugged::from);
+        let mut syspaths: Vec<_> = backing
+            .blocks
+            .iter()
+            .map(|block| block.syspath.clone())
+            .collect();
+        syspaths.extend(backing.usb.as_ref().map(|usb| usb.syspath.clone()));
+        Self {
+            volume: volume(mount, &backing),
+            mount_options: mount.all_options(),
+            usb,
+            syspaths,
+            mounts,
+            removed: false,
+        }
+    }
+
+    fn occurrence(&self, action: Happening, time: Timestamp) -> Occurrence {
+        let mut fields = self
+            .usb
+            .clone()
+            .map_or_else(Fields::default, Plugged::fields);
+        fields.volume = Some(self.volume.clone());
+        fields.lab.mount_options = Some(self.mount_options.clone());
+        Occurrence {
+            time,
+            action,
+            fields,
+        }
+    }
+}
+
+fn keys(mounts: &[Mount]) -> BTreeSet<(u32, String)> {
+    mounts
+        .iter()
+        .map(|mount| (mount.id, mount.mount_point.clone()))
+        .collect()
+}
+
+/// The mount that stands for its volume: that of the whole file system before one of a part of it.
+fn shown(mounts: &[Mount]) -> Option<&Mount> {
+    mounts
+        .iter()
+        .find(|mount| mount.root == "/")
+        .or_else(|| mounts.first())
+}
+
+#[cfg(test)]
+mod tests;
