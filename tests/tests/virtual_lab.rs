@@ -1,0 +1,219 @@
+//! The whole of Labwatch on real packets: a server, three lab PCs, a gateway with DNS, an internet host, each in
+//! a network namespace; every program is the real one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test talks to the world, and fails by a panic"
+)]
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use labwatch_contract::{
+    event::{Action, Event, contact::Direction},
+    scope::Scope,
+};
+use labwatch_tests::{
+    lab::{INTERNET, INTERNET_NAME, Lab, Machine},
+    program::{Program, eventually},
+    record, skipped, traffic,
+};
+
+const TOOLS: [&str; 4] = ["ip", "dnsmasq", "sysctl", "mosquitto_sub"];
+const WEB: u16 = 8080;
+
+/// The first packet must be on the invigilator's console by then; the busy machines that run tests get five times it.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+
+struct Room {
+    _agents: Vec<Program>,
+    notifier: Program,
+    _recorder: Program,
+}
+
+impl Room {
+    fn open(lab: &Lab, agent_flags: &[&str]) -> Self {
+        let recorder = lab.start_recorder(&[]);
+        let notifier = lab.start_notifier(&[]);
+        let agents: Vec<_> = lab
+            .pcs
+            .iter()
+            .map(|pc| lab.start_agent(pc, agent_flags))
+            .collect();
+        for pc in &lab.pcs {
+            let _ = notifier.wait_for(&[&pc.ip.to_string(), "connected"]);
+        }
+        Self {
+            _agents: agents,
+            notifier,
+            _recorder: recorder,
+        }
+    }
+
+    /// Lines on the console that are about the network.
+    fn alerts(&self) -> Vec<String> {
+        let lines = self.notifier.lines().into_iter().map(|line| line.text);
+        lines
+            .filter(|line| line.contains("etwork") && line.contains("accessed"))
+            .collect()
+    }
+}
+
+fn recorded(lab: &Lab, pc: &Machine, action: &Action, peer: IpAddr) -> Event {
+    eventually("the event is in the record", || {
+        let events = record::events(&lab.records(), pc.into(), action);
+        events.into_iter().find(|event| {
+            let ends = [
+                &event.occurrence.fields.source,
+                &event.occurrence.fields.destination,
+            ];
+            ends.into_iter().flatten().any(|end| end.ip == peer)
+        })
+    })
+}
+
+#[test]
+fn a_page_fetched_from_a_neighbour_is_named_at_both_ends() {
+    if skipped(&TOOLS).is_some() {
+        return;
+    }
+    let lab = Lab::new();
+    let _broker = lab.start_broker();
+    let room = Room::open(&lab, &[]);
+    a_neighbour_is_seen(&lab, &room);
+}
+
+fn a_neighbour_is_seen(lab: &Lab, room: &Room) {
+    let [one, two, _] = &lab.pcs;
+    traffic::serve_pages(two, WEB);
+    let skip = room.notifier.lines().len();
+    let began = Instant::now();
+    traffic::fetch_page(one, SocketAddr::new(two.into(), WEB));
+
+    let (first, second, port) = (one.ip.to_string(), two.ip.to_string(), WEB.to_string());
+    let opened = room
+        .notifier
+        .wait_for_after(skip, &[&first, &second, &port, "opened"]);
+    let contacted = room
+        .notifier
+        .wait_for_after(skip, &[&first, &second, &port, "contacted"]);
+    for line in [opened, contacted] {
+        let after = line.at.saturating_duration_since(began);
+        println!("{after:?} after the fetch began: {}", line.text);
+        assert!(after < VISIBLE_WITHIN, "{after:?}: {}", line.text);
+    }
+
+    for (pc, peer, direction) in [
+        (one, two, Direction::Egress),
+        (two, one, Direction::Ingress),
+    ] {
+        let event = recorded(lab, pc, &Action::IntranetAccess, peer.into());
+        let fields = event.occurrence.fields;
+        let (source, destination) = (fields.source.unwrap(), fields.destination.unwrap());
+        assert_eq!((source.ip, destination.ip), (one.into(), two.into()));
+        assert!(source.port.is_some());
+        assert_eq!(destination.port, Some(WEB));
+        let network = fields.network.unwrap();
+        assert_eq!(
+            (network.direction, network.transport.as_str()),
+            (direction, "tcp")
+        );
+    }
+}
+
+#[test]
+fn what_a_network_needs_to_work_raises_nothing_and_the_internet_no_alert() {
+    if skipped(&TOOLS).is_some() {
+        return;
+    }
+    let lab = Lab::new();
+    let _broker = lab.start_broker();
+    let room = Room::open(&lab, &[]);
+    quiet_traffic_is_quiet(&lab, &room);
+}
+
+fn quiet_traffic_is_quiet(lab: &Lab, room: &Room) {
+    let [one, ..] = &lab.pcs;
+    let before = room.alerts();
+    traffic::make_infrastructure_noise(one, &lab.gateway, INTERNET_NAME);
+    traffic::serve_pages(&lab.internet, WEB);
+    traffic::fetch_page(one, SocketAddr::new(INTERNET.into(), WEB));
+
+    let event = recorded(lab, one, &Action::InternetAccess, INTERNET.into());
+    let destination = event.occurrence.fields.destination.unwrap();
+    assert_eq!(
+        destination.domain.as_deref(),
+        Some(INTERNET_NAME),
+        "the DNS answer was on the wire"
+    );
+    assert_eq!(event.occurrence.fields.lab.scope, Some(Scope::Internet));
+    assert_eq!(room.alerts(), before);
+    let intranet = record::events(&lab.records(), one.into(), &Action::IntranetAccess);
+    let own: Vec<_> = intranet
+        .iter()
+        .filter(|event| event.occurrence.fields.destination.as_ref().unwrap().port != Some(WEB))
+        .collect();
+    assert!(own.is_empty(), "{own:#?}");
+}
+
+#[test]
+fn reports_equal_the_interface_counters_to_the_byte() {
+    if skipped(&TOOLS).is_some() {
+        return;
+    }
+    let lab = Lab::new();
+    let _broker = lab.start_broker();
+    let room = Room::open(&lab, &["--report-every", "4s"]);
+    reports_are_exact(&lab, &room);
+}
+
+fn reports_are_exact(lab: &Lab, _room: &Room) {
+    let [one, two, _] = &lab.pcs;
+    traffic::serve_pages(two, WEB + 1);
+    for _ in 0..20 {
+        traffic::fetch_page(one, SocketAddr::new(two.into(), WEB + 1));
+    }
+    let reports = eventually("three reports with the traffic", || {
+        let reports = record::events(&lab.records(), one.into(), &Action::TrafficReport);
+        let names_peer = |event: &Event| {
+            event
+                .occurrence
+                .fields
+                .lab
+                .peers
+                .iter()
+                .flatten()
+                .any(|peer| peer.ip == IpAddr::from(two) && peer.sent_bytes > 0)
+        };
+        let seen = reports.iter().position(names_peer)?;
+        (reports.len() >= seen + 2).then_some(reports)
+    });
+    for event in reports {
+        let fields = event.occurrence.fields.lab;
+        let peers: u64 = fields
+            .peers
+            .iter()
+            .flatten()
+            .map(|peer| peer.sent_bytes + peer.received_bytes)
+            .sum();
+        let interfaces = fields.interfaces.unwrap();
+        let captured: u64 = interfaces.iter().map(|interface| interface.bytes).sum();
+        let dropped: u64 = interfaces.iter().map(|interface| interface.dropped).sum();
+        assert_eq!(
+            peers + fields.other_bytes.unwrap(),
+            captured,
+            "peers + other = interfaces"
+        );
+        assert_eq!(dropped, 0);
+        let counted: u64 = interfaces
+            .iter()
+            .filter_map(|interface| interface.counter_bytes)
+            .sum();
+        println!("captured {captured} bytes, the interface counted {counted}");
+    }
+}
