@@ -346,15 +346,15 @@ pub enum HeadError {
     /// A line feed or carriage return would break the line format of the files.
     #[error("the payload is not a single line")]
     NotOneLine,
+    /// JSON is UTF-8.
+    #[error("the payload is not UTF-8")]
+    NotUtf8,
     /// The first number is 1.
     #[error("event.sequence is 0")]
     SequenceZero,
     /// A known action came by another topic.
     #[error("{0} does not belong to this topic")]
     WrongTopic(Action),
-    /// The address in the payload is not the topic's.
-    #[error("host.ip is {0}, another address than the topic's")]
-    WrongAddress(IpAddr),
 }
 
 impl Head {
@@ -366,7 +366,9 @@ impl Head {
         if payload.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             return Err(HeadError::NotOneLine);
         }
-        let head: wire::Head = serde_json::from_slice(payload)?;
+        // Checked as a whole: serde_json looks at no bytes of a text that it skips.
+        let text = str::from_utf8(payload).map_err(|_| HeadError::NotUtf8)?;
+        let head: wire::Head = serde_json::from_str(text)?;
         if head.event.sequence == 0 {
             return Err(HeadError::SequenceZero);
         }
@@ -384,14 +386,12 @@ impl Head {
         })
     }
 
-    /// Checks that the payload belongs to the topic it came by.
+    /// Checks that the payload belongs to the topic it came by. The address is not compared: an agent whose
+    /// address has changed sends what it saw under the old one by its new topic.
     ///
     /// # Errors
-    /// [`HeadError::WrongTopic`] or [`HeadError::WrongAddress`].
-    pub fn check_topic(&self, address: IpAddr, leaf: Leaf) -> Result<(), HeadError> {
-        if self.host_ip != address {
-            return Err(HeadError::WrongAddress(self.host_ip));
-        }
+    /// [`HeadError::WrongTopic`].
+    pub fn check_topic(&self, leaf: Leaf) -> Result<(), HeadError> {
         match self.leaf {
             Some(own) if own != leaf => Err(HeadError::WrongTopic(self.action.clone())),
             _ => Ok(()),

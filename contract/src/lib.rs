@@ -7,6 +7,7 @@
 //! | [`status`], [`health`], [`ack`], [`alert`], [`policy`] | the payloads that are not numbered |
 //! | [`scope`] | whether an address is of the local networks, the internet or infrastructure |
 //! | [`chain`] | the SHA-256 chain over a journal's payloads |
+//! | [`text`] | foreign text made harmless for a terminal |
 //! | [`time`] | time stamps and durations as they are written |
 //!
 //! Everything here is pure: no clock, no file, no socket. Foreign bytes give an error or a value, never
@@ -20,6 +21,7 @@ pub mod health;
 pub mod policy;
 pub mod scope;
 pub mod status;
+pub mod text;
 pub mod time;
 pub mod topic;
 

@@ -1,0 +1,173 @@
+//! The lines of the record, one JSON object each.
+//!
+//! ```text
+//! {"received":…,"topic":"lab/192.168.0.133/usb","payload":<byte for byte>}   an event, a policy, an alert
+//! {"received":…,"note":{"action":"gap",…}}                                   the recorder's own word
+//! {"received":…,"topic":…,"reason":…,"bytes":…,"payload":"…"}                quarantine, `payload_hex` if no text
+//! ```
+//!
+//! A payload is put in as it came; whoever calls has made sure that it is JSON on a single line. Pure.
+
+use std::net::IpAddr;
+
+use labwatch_contract::{
+    status::{JournalRange, Reason, Status},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The line of a message whose payload is kept byte for byte, line feed included.
+pub(crate) fn message_line(received: Timestamp, topic: &str, payload: &[u8]) -> Vec<u8> {
+    // A parsed topic holds neither quotes nor backslashes: it is its own JSON text.
+    let head = format!(r#"{{"received":"{received}","topic":"{topic}","payload":"#);
+    [head.as_bytes(), payload, b"}\n"].concat()
+}
+
+/// The line of a note, line feed included.
+pub(crate) fn note_line(received: Timestamp, note: &Note) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        received: Timestamp,
+        note: &'a Note,
+    }
+    json_line(&Line { received, note })
+}
+
+/// `line` as JSON with a line feed.
+pub(crate) fn json_line(line: &impl Serialize) -> Vec<u8> {
+    // Only maps with keys that are no text can fail, and no line has one.
+    let mut text = serde_json::to_vec(line).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// What the recorder itself has to say about a PC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub(crate) enum Note {
+    /// Events that were never received; the event behind this line is the next one.
+    Gap(Missing),
+    /// Events that this run of the recorder did not receive: an earlier run may have recorded them.
+    Late(Missing),
+    /// An agent is there.
+    Online(Sighting),
+    /// An agent has gone.
+    Offline(Sighting),
+}
+
+impl Note {
+    /// The PC it is about.
+    pub(crate) fn ip(&self) -> IpAddr {
+        match self {
+            Self::Gap(missing) | Self::Late(missing) => missing.ip,
+            Self::Online(sighting) | Self::Offline(sighting) => sighting.ip,
+        }
+    }
+}
+
+/// Numbers of a journal, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Missing {
+    /// The PC.
+    pub(crate) ip: IpAddr,
+    /// The journal.
+    pub(crate) journal: Uuid,
+    /// The first number.
+    pub(crate) from: u64,
+    /// The last number.
+    pub(crate) to: u64,
+}
+
+/// What an agent's status said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sighting {
+    /// The PC.
+    pub(crate) ip: IpAddr,
+    /// Why it was said.
+    pub(crate) reason: Reason,
+    /// The connection it is about.
+    pub(crate) connection: Uuid,
+    /// When it was written, by the PC's clock; in a will, when the agent connected.
+    #[serde(rename = "@timestamp")]
+    pub(crate) timestamp: Timestamp,
+    /// The agent's version. Foreign text.
+    pub(crate) version: String,
+    /// The journals it has.
+    pub(crate) journals: Vec<JournalRange>,
+    /// What it cannot see. Foreign text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) degraded: Vec<String>,
+    /// The address it had before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous_ip: Option<IpAddr>,
+    /// Whether the broker had kept it: it happened before the recorder listened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) retained: bool,
+}
+
+impl Sighting {
+    /// What `status` says of the PC with this address.
+    pub(crate) fn of(ip: IpAddr, status: Status, retained: bool) -> Self {
+        Self {
+            ip,
+            reason: status.lab.reason,
+            connection: status.lab.connection,
+            timestamp: status.timestamp,
+            version: status.agent.version,
+            journals: status.lab.journals,
+            degraded: status.lab.degraded,
+            previous_ip: status.lab.previous_ip,
+            retained,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn received() -> Timestamp {
+        "2026-11-22T09:31:05.140Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_payload_stands_in_its_line_byte_for_byte() {
+        let payload = br#" {"b":1.50,"a":"\u00e9 \/", "b":2}	"#;
+        let line = message_line(received(), "lab/192.168.0.133/usb", payload);
+        let expected = [
+            br#"{"received":"2026-11-22T09:31:05.140Z","topic":"lab/192.168.0.133/usb","payload":"#
+                .as_slice(),
+            payload,
+            b"}\n",
+        ];
+        assert_eq!(line, expected.concat());
+        assert!(serde_json::from_slice::<Value>(&line).is_ok());
+    }
+
+    #[test]
+    fn a_note_says_what_is_missing_of_which_journal() {
+        let missing = Missing {
+            ip: "192.168.0.133".parse().unwrap(),
+            journal: Uuid::from_u128(7),
+            from: 2,
+            to: 4,
+        };
+        let line = note_line(received(), &Note::Gap(missing));
+        let written: Value = serde_json::from_slice(&line).unwrap();
+        let expected = json!({
+            "received": "2026-11-22T09:31:05.140Z",
+            "note": {
+                "action": "gap",
+                "ip": "192.168.0.133",
+                "journal": "00000000-0000-0000-0000-000000000007",
+                "from": 2,
+                "to": 4,
+            },
+        });
+        assert_eq!(written, expected);
+        assert!(line.ends_with(b"}\n"));
+    }
+}
