@@ -1,1 +1,40 @@
-//! Labwatch's notifier.
+//! Labwatch's notifier: tells the invigilator at once what happens on the lab's PCs.
+//!
+//! ```text
+//! broker --> inbox (topic, payload) --> rules (finding) --> incidents (fold, cool down, budget) --> notice
+//!                                                                                                     |
+//!                                      console: one line, or JSON <--bounded queue--- watch <---------'
+//!                                      desktop: pop-ups <-------------bounded queue-----'
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`settings`] | flags and environment, checked |
+//! | [`inbox`] | from an MQTT message to a finding; what is invalid is counted |
+//! | [`rules`] | what is worth telling, how grave it is, and its words |
+//! | [`incidents`] | many findings, few lines |
+//! | [`mod@line`] | an alert as text or JSON |
+//! | [`popups`] | which alerts pop up, and as what |
+//! | [`watch`] | shell: the service itself, from the broker to console and desktop |
+//!
+//! Neither a console that hangs nor a desktop that does not answer keeps the other from telling.
+
+mod console;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: talks to the desktop over D-Bus and waits for it"
+)]
+mod desktop;
+pub mod inbox;
+pub mod incidents;
+#[cfg(test)]
+mod lab;
+pub mod line;
+pub mod popups;
+pub mod rules;
+pub mod settings;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the clock, the environment and the broker's messages"
+)]
+pub mod watch;

@@ -1,2 +1,26 @@
-//! Labwatch's notifier.
-fn main() {}
+//! `labwatch-notifier`: raises the alerts of a lab, on the console and on the desktop.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use labwatch_link::service::{self, ServiceArgs};
+use labwatch_notifier::{settings, watch};
+
+/// Raises the alerts of a lab: one line each on the console, and pop-ups on the desktop
+#[derive(Debug, Parser)]
+#[command(name = "labwatch-notifier", version)]
+struct Cli {
+    #[command(flatten)]
+    notifier: settings::Args,
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    service::run(
+        &cli.service,
+        |problems| cli.notifier.read(problems),
+        watch::run,
+    )
+}

@@ -1,0 +1,105 @@
+//! Messages of a made-up lab, for tests: payloads as agents write them.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+pub(crate) const PC33: &str = "192.168.0.133";
+pub(crate) const PC34: &str = "192.168.0.134";
+
+/// An event of a PC with an IPv4 address, named after its last number. `extra` is merged into the envelope.
+pub(crate) fn event(ip: &str, action: &str, extra: Value) -> Vec<u8> {
+    let mut event = json!({
+        "@timestamp": "2026-11-22T09:31:05.123Z",
+        "event": {"action": action, "sequence": 42},
+        "host": {"ip": ip, "name": name(ip), "id": "a1", "boot": {"id": "b1"}},
+        "lab": {"journal": "0199aaaa-0000-7000-8000-000000000001", "prev": "0".repeat(64), "uptime_ms": 5_025_000},
+    });
+    merge(&mut event, extra);
+    serde_json::to_vec(&event).unwrap()
+}
+
+/// A device event: `vendor` and `product` names, serial number, what it can do.
+pub(crate) fn device(ip: &str, action: &str, product: &str, kinds: &[&str]) -> Vec<u8> {
+    let extra = json!({
+        "device": {
+            "vendor": {"id": "46f4", "name": "QEMU"},
+            "product": {"id": "0001", "name": product},
+            "serial_number": "RIG0001",
+            "type": kinds,
+        },
+        "lab": {"usb": {"port": "2-1", "interfaces": ["08:06:50"], "speed_mbps": 480.0}},
+    });
+    event(ip, action, extra)
+}
+
+/// A volume event of a stick.
+pub(crate) fn volume(ip: &str, action: &str, writable: bool) -> Vec<u8> {
+    let extra = json!({
+        "volume": {
+            "device_name": "/dev/sdb1", "mount_name": "/media/student/STICK", "file_system_type": "vfat",
+            "size": 8_095_006_720_u64, "removable": true, "bus_type": "usb", "label": "STICK", "writable": writable,
+        },
+        "lab": {"mount_options": "rw,nosuid,nodev"},
+    });
+    event(ip, action, extra)
+}
+
+/// PC 33 fetches a page from PC 34, as the agent of `ip` sees it.
+pub(crate) fn contact(ip: &str, port: u16) -> Vec<u8> {
+    let (direction, process, user) = match ip {
+        PC33 => ("egress", "curl", "alice"),
+        _ => ("ingress", "python3", "bob"),
+    };
+    let extra = json!({
+        "source": {"ip": PC33, "port": 51000},
+        "destination": {"ip": PC34, "port": port},
+        "network": {"transport": "tcp", "direction": direction, "protocol": "http"},
+        "process": {"name": process, "pid": 4711, "user": {"name": user}},
+        "lab": {"scope": "intranet", "attribution": "polled"},
+    });
+    event(ip, "intranet-access", extra)
+}
+
+/// An event on a network interface.
+pub(crate) fn interface(ip: &str, action: &str, name: &str, kind: &str) -> Vec<u8> {
+    let interface = json!({"name": name, "kind": kind, "addresses": ["10.8.0.2/24"]});
+    event(ip, action, json!({"lab": {"interface": interface}}))
+}
+
+/// `online` or `offline`, of the connection with this number.
+pub(crate) fn status(ip: &str, action: &str, reason: &str, connection: u128) -> Vec<u8> {
+    let status = json!({
+        "@timestamp": "2026-11-22T09:12:04.000Z",
+        "event": {"action": action},
+        "host": {"ip": ip, "name": name(ip), "id": "a1", "boot": {"id": "b1"}},
+        "agent": {"version": "0.1.0"},
+        "lab": {"reason": reason, "connection": uuid::Uuid::from_u128(connection), "degraded": [], "journals": []},
+    });
+    serde_json::to_vec(&status).unwrap()
+}
+
+/// A payload with another value at a JSON pointer.
+pub(crate) fn with(payload: &[u8], pointer: &str, value: Value) -> Vec<u8> {
+    let mut changed: Value = serde_json::from_slice(payload).unwrap();
+    *changed.pointer_mut(pointer).unwrap() = value;
+    serde_json::to_vec(&changed).unwrap()
+}
+
+fn name(ip: &str) -> String {
+    match ip.parse() {
+        Ok(IpAddr::V4(ip)) => format!("pc-{}", ip.octets()[3] % 100),
+        _ => "pc-six".into(),
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}

@@ -1,0 +1,33 @@
+//! The rule on our own connection: without the broker nothing is seen, and silence must not look like peace.
+
+use labwatch_contract::{alert::Severity, text::harmless, time::Timestamp};
+
+use super::{Finding, Rule};
+
+const LOST: Rule = Rule::new("broker", "broker-lost", "Broker out of reach");
+const BACK: Rule = Rule::new("broker", "broker-back", "Broker in reach again");
+
+/// The connection broke.
+pub(crate) fn lost(reason: &str, at: Timestamp) -> Finding {
+    let text = format!(
+        "broker out of reach, nothing is seen until it is back: {}",
+        harmless(reason)
+    );
+    finding(LOST, Severity::Warning, text, at)
+}
+
+/// The connection is there again.
+pub(crate) fn back(at: Timestamp) -> Finding {
+    finding(BACK, Severity::Info, "broker in reach again".into(), at)
+}
+
+fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {
+    Finding {
+        rule,
+        severity,
+        host: None,
+        object: "broker".into(),
+        message,
+        time,
+    }
+}

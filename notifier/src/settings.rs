@@ -1,0 +1,86 @@
+//! Settings of the notifier: from what was typed ([`Args`]) to what is used ([`Settings`]).
+
+use std::str::FromStr;
+
+use clap::builder::BoolishValueParser;
+use labwatch_link::settings::{BrokerArgs, Connection, Problems};
+
+/// What the notifier takes beside what every service does.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    broker: BrokerArgs,
+
+    /// Pop-ups on the desktop: auto (where one answers), on (fail without), off
+    #[arg(
+        long,
+        value_name = "auto|on|off",
+        env = "LABWATCH_DESKTOP",
+        default_value = "auto"
+    )]
+    desktop: String,
+
+    /// Alerts as JSON, one a line, instead of text
+    #[arg(long, env = "LABWATCH_JSON", value_parser = BoolishValueParser::new())]
+    json: bool,
+
+    /// Ring the terminal's bell for what is a warning or graver
+    #[arg(long, env = "LABWATCH_BELL", value_parser = BoolishValueParser::new())]
+    bell: bool,
+}
+
+/// The settings, checked.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the broker is and who we are to it.
+    pub connection: Connection,
+    /// Whether alerts pop up.
+    pub desktop: Desktop,
+    /// Whether the console gets JSON.
+    pub json: bool,
+    /// Whether the bell rings.
+    pub bell: bool,
+}
+
+/// Whether alerts pop up on the desktop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Desktop {
+    /// Where a desktop answers, now or later.
+    Auto,
+    /// It must answer at the start; the notifier fails without.
+    On,
+    /// Never.
+    Off,
+}
+
+/// A word that is none of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of auto, on, off")]
+pub struct DesktopError(String);
+
+impl FromStr for Desktop {
+    type Err = DesktopError;
+
+    fn from_str(text: &str) -> Result<Self, DesktopError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            other => Err(DesktopError(other.to_owned())),
+        }
+    }
+}
+
+impl Args {
+    /// Reads every setting; `None` when one of them is wrong, and `problems` says which.
+    pub fn read(&self, problems: &mut Problems) -> Option<Settings> {
+        let connection = self.broker.read(problems);
+        let desktop = problems.check("--desktop", self.desktop.parse());
+        Some(Settings {
+            connection: connection?,
+            desktop: desktop?,
+            json: self.json,
+            bell: self.bell,
+        })
+    }
+}
