@@ -16,6 +16,7 @@ mod health;
 mod identity;
 #[expect(clippy::disallowed_methods, reason = "shell: the journal's files")]
 mod journal;
+pub mod net;
 mod outbox;
 #[expect(
     clippy::disallowed_methods,
@@ -23,12 +24,12 @@ mod outbox;
 )]
 mod pipeline;
 mod presence;
+mod ready;
+pub mod replay;
 pub mod settings;
 #[expect(clippy::disallowed_methods, reason = "shell: waits for the disk")]
 mod syncer;
 pub mod usb;
-
-use std::sync::{Arc, atomic::AtomicU64};
 
 use labwatch_link::{
     service,
@@ -41,6 +42,7 @@ use uuid::Uuid;
 use crate::{
     announcer::Announcer,
     degraded::Degraded,
+    net::{NetHealth, NetSettings},
     pipeline::{Parts, Pipeline},
     settings::Settings,
 };
@@ -58,14 +60,17 @@ const INCOMING: usize = 16;
 /// When the state directory cannot be used, or a sensor cannot go on.
 pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let degraded = Degraded::default();
-    let capture_dropped = Arc::new(AtomicU64::new(0));
-    let (broker, broker_seen) = watch::channel(None);
+    let net_health = NetHealth {
+        degraded: degraded.clone(),
+        ..NetHealth::default()
+    };
+    let (broker, broker_seen) = watch::channel(settings.connection.broker.address());
     let pipeline = Pipeline::open(Parts {
         root: settings.connection.root.clone(),
         ip: settings.ip,
         state_dir: settings.state_dir.clone(),
         degraded: degraded.clone(),
-        capture_dropped: capture_dropped.clone(),
+        capture_dropped: net_health.dropped.clone(),
         broker,
     })?;
     let announcer = Announcer::new(
@@ -83,10 +88,28 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     };
     let (session, publisher, incoming) = session(session_settings, announcer, stop.clone());
     let (occurrences, taken) = mpsc::channel(OCCURRENCES);
+    let net_settings = NetSettings {
+        interfaces: settings.interfaces,
+        local_networks: settings.local_networks,
+        report_every: settings.report_every,
+    };
+    let devices = usb::watch(
+        usb::Roots::default(),
+        occurrences.clone(),
+        degraded,
+        stop.clone(),
+    );
+    let network = net::watch(
+        net_settings,
+        broker_seen,
+        occurrences,
+        net_health,
+        stop.clone(),
+    );
     let sensors = async {
-        usb::watch(usb::Roots::default(), occurrences, degraded, stop).await;
-        drop(broker_seen);
-        anyhow::Ok(())
+        // A network side that fails ends the others too; systemd starts all of them again.
+        let network = async { network.await.inspect_err(|_| stop.cancel()) };
+        tokio::join!(devices, network).1
     };
     service::ready();
     let ((), (), sensed) = tokio::join!(

@@ -6,7 +6,7 @@
 //! mount table ----> mountinfo --> Volumes (asks sysfs)-+
 //! ```
 //! Core, pure: [`uevent`], [`descriptors`], [`snapshot`], [`device`], [`mountinfo`], [`backing`], [`volume`].
-//! Shells: `socket`, `ready`, `sysfs`, `mounts`, `watch`. No udevd is needed, nor any right; at rest nothing
+//! Shells: `socket`, `sysfs`, `mounts`, `watch`. No udevd is needed, nor any right; at rest nothing
 //! wakes up.
 
 pub mod backing;
@@ -18,7 +18,6 @@ pub mod mountinfo;
     reason = "shell: waits for the mount table"
 )]
 mod mounts;
-mod ready;
 pub mod snapshot;
 mod socket;
 #[expect(clippy::disallowed_methods, reason = "shell: reads sysfs")]

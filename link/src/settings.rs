@@ -7,6 +7,7 @@
 use std::{
     fmt::{self, Display},
     fs,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt as _,
     path::Path,
     str::FromStr,
@@ -166,6 +167,15 @@ pub struct BrokerUrl {
     pub port: u16,
     /// Whether TLS is spoken.
     pub tls: bool,
+}
+
+impl BrokerUrl {
+    /// The broker's address, when the URL holds one and not a name.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(ip, self.port))
+    }
 }
 
 /// A text that is no URL of a broker.

@@ -16,10 +16,10 @@ use tracing::debug;
 
 use super::{
     mountinfo,
-    ready::register,
     volume::Volumes,
     watch::{Deaf, Post, now, pause},
 };
+use crate::ready::register;
 
 /// What the volumes must know of the uevents.
 pub(super) enum Notice {
@@ -53,7 +53,10 @@ pub(super) async fn watch_volumes(post: &Post, mut notices: Receiver<Notice>) {
 }
 
 fn open(post: &Post) -> io::Result<AsyncFd<OwnedFd>> {
-    register(File::open(post.roots.mountinfo())?, Interest::PRIORITY)
+    register(
+        OwnedFd::from(File::open(post.roots.mountinfo())?),
+        Interest::PRIORITY,
+    )
 }
 
 /// Runs until the table cannot be read, and says why.

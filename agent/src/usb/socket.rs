@@ -17,10 +17,8 @@ use rustix::{
 use tokio::io::{Interest, unix::AsyncFd};
 use tracing::debug;
 
-use super::{
-    ready::register,
-    uevent::{self, MAX_MESSAGE, Uevent},
-};
+use super::uevent::{self, MAX_MESSAGE, Uevent};
+use crate::ready::register;
 
 /// The kernel's own messages; group 2 is udevd's.
 const KERNEL_GROUP: u32 = 1;

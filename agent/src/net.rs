@@ -1,0 +1,49 @@
+//! The network: who this PC talks to, how much, over which interface.
+//!
+//! ```text
+//! capture -> packet -> flows (scope, names, announcements, totals) -> report -> occurrences
+//! links   -> surroundings ---^  ^--- processes, lookup (answers from their own threads)
+//! ```
+//! `packet`, `flows`, `names`, `report` and `surroundings` are pure; `capture`, `links`, `processes`, `lookup` and `watch` are the
+//! shell around them. Bytes from the network are hostile: they are counted or passed over, never a panic.
+
+#[expect(clippy::disallowed_methods, reason = "shell: reads packets")]
+mod capture;
+pub mod flows;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the system's network state"
+)]
+mod links;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: looks names up on its own thread"
+)]
+mod lookup;
+pub mod names;
+pub mod packet;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: looks through /proc on its own thread"
+)]
+mod processes;
+mod recent;
+pub mod report;
+pub mod surroundings;
+#[expect(clippy::disallowed_methods, reason = "shell: waits, reads the clocks")]
+mod watch;
+
+use std::time::Duration;
+
+use labwatch_contract::time::Timestamp;
+
+pub use watch::{NetHealth, NetSettings, watch};
+
+/// A moment on both clocks: the one that never jumps, and the one on the wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the agent's start; never goes back.
+    pub uptime: Duration,
+    /// UTC.
+    pub time: Timestamp,
+}

@@ -1,0 +1,407 @@
+//! The network state machine: frames in, events out.
+//!
+//! ```text
+//! frame -> sighting (which end is the peer) -> conversations (who opened, new?) -> announcements (names, bursts) -> event
+//!                                          `-> totals (peer, interface, other)  ---- report -------------------> event
+//! ```
+//! No clock and no I/O: every call brings its [`Moment`], [`Flows::poll_timeout`] says when [`Flows::handle_timeout`] is due, and
+//! what has to happen outside is asked for by [`Flows::poll_output`]. Answers may come late or never.
+//! How the calls are split into ticks changes no sum. All tables are bounded.
+
+mod announcements;
+mod conversations;
+mod protocols;
+mod sighting;
+mod totals;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use labwatch_contract::{
+    event::{
+        Occurrence,
+        contact::{Direction, NameSource},
+    },
+    scope::{Networks, Scope, protocol},
+};
+
+pub use announcements::{BURST, NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW};
+pub use conversations::IDLE;
+pub use totals::MOST_PEERS;
+
+use self::{
+    announcements::{Announcements, Opening},
+    conversations::{Belonging, Conversations},
+    sighting::Sighting,
+    totals::{Share, Totals},
+};
+use super::{
+    Moment,
+    names::{Name, Names},
+    packet::{Content, Frame, Packet},
+    recent::Recent,
+    report::{self, Traffic},
+    surroundings::{Interface, Surroundings, files::TimeServer},
+};
+
+/// A peer's name is not looked up again before this.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(600);
+const MOST_LOOKED_UP: usize = 4096;
+const MOST_TIME_SERVERS: usize = 64;
+/// Port of DNS.
+const DNS: u16 = 53;
+/// Silent flows are looked for so often.
+const SWEEP: Duration = IDLE;
+
+/// What has to happen outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Publish this.
+    Occurrence(Box<Occurrence>),
+    /// Find the program that owns this socket, and answer with [`Flows::handle_owner`].
+    FindOwner(Ticket, Socket),
+    /// Look this address's name up, and answer with [`Flows::handle_name`].
+    FindName(IpAddr),
+}
+
+/// A socket of this PC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    /// [`protocol::TCP`] or [`protocol::UDP`].
+    pub protocol: u8,
+    /// This PC's end.
+    pub own: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Flows {
+    own: HashSet<IpAddr>,
+    networks: Networks,
+    time_servers: HashSet<TimeServer>,
+    /// Of the time servers set up by name, the addresses that DNS answers gave them.
+    time_servers_heard: Vec<IpAddr>,
+    conversations: Conversations,
+    totals: Totals,
+    announcements: Announcements,
+    names: Names,
+    looked_up: Recent<IpAddr, ()>,
+    outputs: VecDeque<Output>,
+    interval_start: Moment,
+    swept: Duration,
+}
+
+impl Flows {
+    /// Begins the first interval.
+    #[must_use]
+    pub fn new(now: Moment) -> Self {
+        let mut flows = Self {
+            own: HashSet::new(),
+            networks: Networks::default(),
+            time_servers: HashSet::new(),
+            time_servers_heard: Vec::new(),
+            conversations: Conversations::new(),
+            totals: Totals::default(),
+            announcements: Announcements::default(),
+            names: Names::default(),
+            looked_up: Recent::new(MOST_LOOKED_UP),
+            outputs: VecDeque::new(),
+            interval_start: now,
+            swept: now.uptime,
+        };
+        flows.conversations.set_blind_until(now.uptime);
+        flows
+    }
+
+    /// Takes in the PC's own network; `networks` are made of it, see [`Surroundings::networks`].
+    pub fn set_surroundings(&mut self, here: &Surroundings, networks: Networks) {
+        self.own = here.addresses().collect();
+        self.time_servers = here.time_servers.iter().cloned().collect();
+        self.networks = networks;
+        self.networks.ntp_servers.extend(&self.time_servers_heard);
+        self.conversations.set_networks(&self.networks);
+    }
+
+    /// Frames of this interface will come. Called again when its addresses have changed.
+    pub fn open_interface(&mut self, interface: &Interface) {
+        let addresses = interface
+            .shown
+            .addresses
+            .iter()
+            .map(|network| network.addr())
+            .collect();
+        self.totals.open(
+            interface.index,
+            &interface.shown.name,
+            interface.mac.as_deref(),
+            addresses,
+        );
+    }
+
+    /// What went over an interface before `now` may not have been seen.
+    pub fn set_blind_until(&mut self, now: Moment) {
+        self.conversations.set_blind_until(now.uptime);
+    }
+
+    /// Adds to the current report what the kernel could not hand over, and what the interface's own counters grew by.
+    pub fn count(&mut self, interface: u32, dropped: u64, counter_bytes: Option<u64>) {
+        self.totals.count(interface, dropped, counter_bytes);
+    }
+
+    /// No more frames of this interface; the next report is the last with it.
+    pub fn close_interface(&mut self, interface: u32) {
+        self.totals.close(interface);
+    }
+
+    /// Takes in a frame.
+    pub fn handle_frame(&mut self, frame: &Frame<'_>, interface: u32, now: Moment) {
+        self.totals.add_frame(interface, frame.len);
+        match frame.content {
+            Content::Ip(packet) => self.handle_packet(&packet, frame.len, now),
+            Content::Other | Content::Malformed => self.totals.add_other(frame.len),
+        }
+    }
+
+    fn handle_packet(&mut self, packet: &Packet<'_>, len: u32, now: Moment) {
+        let seen = Sighting::new(packet, &self.own);
+        let belonging = seen
+            .is_of_conversation()
+            .then(|| self.conversations.handle(&seen, &self.networks, now.uptime));
+        let scope_of_others = || (!seen.ours).then(|| self.networks.scope(&seen.contact()));
+        let share = Share {
+            peer: seen.peer,
+            sent: seen.sent,
+            len,
+            scope: belonging.map(|one| one.scope).or_else(scope_of_others),
+            service_port: belonging.and_then(|one| one.conversation.service_port),
+        };
+        self.totals.add(&share, now.uptime);
+        if let Some(belonging) = belonging {
+            self.hear_names(packet, &belonging, now);
+            self.tell_if_new(&seen, &belonging, now);
+        }
+    }
+
+    /// Only what answers a question of this PC names anybody.
+    fn hear_names(&mut self, packet: &Packet<'_>, belonging: &Belonging, now: Moment) {
+        let is_answer = packet.protocol == protocol::UDP
+            && belonging.direction == Direction::Egress
+            && belonging.conversation.service_port == Some(DNS)
+            && packet.ports.is_some_and(|ports| ports.source == DNS);
+        if !is_answer {
+            return;
+        }
+        let learned = self.names.hear_dns(packet.payload, now.uptime);
+        learned.iter().for_each(|&ip| self.notice_time_server(ip));
+        if !learned.is_empty() {
+            self.release(now);
+        }
+    }
+
+    fn notice_time_server(&mut self, ip: IpAddr) {
+        let Some(name) = self.names.get(ip) else {
+            return;
+        };
+        let is_set_up = self
+            .time_servers
+            .contains(&TimeServer::Name(name.domain.clone()));
+        let is_known = self.networks.ntp_servers.contains(&ip);
+        if is_set_up && !is_known && self.time_servers_heard.len() < MOST_TIME_SERVERS {
+            self.time_servers_heard.push(ip);
+            self.networks.ntp_servers.push(ip);
+            self.conversations.set_networks(&self.networks);
+        }
+    }
+
+    fn tell_if_new(&mut self, seen: &Sighting, belonging: &Belonging, now: Moment) {
+        let is_told = match belonging.scope {
+            Scope::Intranet => belonging.is_new && !self.is_own_broker(belonging),
+            Scope::Internet => self.totals.is_first_contact(seen.peer),
+            _ => false,
+        };
+        if !is_told {
+            return;
+        }
+        let opening = Opening {
+            conversation: belonging.conversation,
+            direction: belonging.direction,
+            scope: belonging.scope,
+            contact: seen.contact(),
+            source_port: seen.ports.map(|(own, peer)| match belonging.direction {
+                Direction::Ingress => peer,
+                _ => own,
+            }),
+        };
+        let socket = socket(seen);
+        let owner = if socket.is_none() {
+            Some(Owner::Unknown)
+        } else {
+            None
+        };
+        if let Some(ticket) = self.announcements.add(opening, owner, now) {
+            self.outputs
+                .extend(socket.map(|socket| Output::FindOwner(ticket, socket)));
+            self.find_name(seen.peer, now);
+            self.release(now);
+        }
+    }
+
+    /// Where the broker runs on this very PC, those who come to it are infrastructure as well.
+    fn is_own_broker(&self, belonging: &Belonging) -> bool {
+        let here =
+            |broker: SocketAddr| broker.ip().is_loopback() || self.own.contains(&broker.ip());
+        belonging.direction == Direction::Ingress
+            && belonging.conversation.protocol == protocol::TCP
+            && self.networks.broker.is_some_and(|broker| {
+                here(broker) && Some(broker.port()) == belonging.conversation.service_port
+            })
+    }
+
+    fn find_name(&mut self, peer: IpAddr, now: Moment) {
+        let is_recent = |last: Duration| now.uptime.saturating_sub(last) < LOOK_UP_AGAIN;
+        let known = self
+            .looked_up
+            .get_mut(&peer)
+            .is_some_and(|entry| is_recent(entry.last));
+        if !known && self.names.get(peer).is_none() {
+            self.looked_up.insert(peer, (), now.uptime);
+            self.outputs.push_back(Output::FindName(peer));
+        }
+    }
+
+    /// Takes in the answer to [`Output::FindOwner`].
+    pub fn handle_owner(&mut self, ticket: Ticket, owner: Owner, now: Moment) {
+        let program = match &owner {
+            Owner::Program(process) => process.name.clone(),
+            Owner::Agent | Owner::Unknown => None,
+        };
+        let conversation = self.announcements.handle_owner(ticket, owner);
+        if let (Some(conversation), Some(name)) = (conversation, program) {
+            self.conversations.set_program(&conversation, name);
+        }
+        self.release(now);
+    }
+
+    /// Takes in a name that a look-up found.
+    pub fn handle_name(&mut self, ip: IpAddr, domain: String, now: Moment) {
+        let name = Name {
+            domain,
+            source: NameSource::Reverse,
+        };
+        if self.names.learn(ip, name, now.uptime) {
+            self.release(now);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.release(now);
+        if now.uptime >= self.swept + SWEEP {
+            self.swept = now.uptime;
+            self.conversations.forget_silent(now.uptime);
+        }
+    }
+
+    /// When [`Flows::handle_timeout`] is due next, on the clock of [`Moment::uptime`]; `None` while there is nothing to wait for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let sweep = (!self.conversations.is_empty()).then(|| self.swept + SWEEP);
+        self.announcements
+            .next_due(&self.names)
+            .into_iter()
+            .chain(sweep)
+            .min()
+    }
+
+    /// Puts an event of another part of the network side in line.
+    pub fn tell(&mut self, occurrence: Occurrence) {
+        self.outputs
+            .push_back(Output::Occurrence(Box::new(occurrence)));
+    }
+
+    /// Whether [`Flows::poll_output`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// What has to happen outside, in order; `None` when all has been fetched.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Tells all that still waits, and the traffic up to now: the end.
+    pub fn finish(&mut self, now: Moment) {
+        self.release(Moment {
+            uptime: Duration::MAX,
+            ..now
+        });
+        self.end_interval(now);
+    }
+
+    /// Ends the interval: its traffic reports become outputs, and the next interval begins.
+    pub fn end_interval(&mut self, now: Moment) {
+        let taken = self.totals.take(&self.networks, now.uptime);
+        let programs = self.programs(self.interval_start.uptime);
+        let mut traffic = Traffic {
+            start: self.interval_start.time,
+            end: now.time,
+            interfaces: taken.interfaces,
+            peers: taken.peers,
+            other_bytes: taken.other_bytes,
+            overflow_bytes: taken.overflow_bytes,
+        };
+        for peer in &mut traffic.peers {
+            if let Some(name) = self.names.get(peer.ip) {
+                peer.name = Some(name.domain.clone());
+                peer.name_source = name.source;
+            }
+            let programs = programs.get(&peer.ip).into_iter().flatten();
+            peer.processes = programs
+                .take(report::MOST_PROGRAMS)
+                .map(|&name| name.to_owned())
+                .collect();
+        }
+        self.interval_start = now;
+        report::occurrences(traffic)
+            .into_iter()
+            .for_each(|one| self.tell(one));
+    }
+
+    fn programs(&self, from: Duration) -> BTreeMap<IpAddr, BTreeSet<&str>> {
+        let mut programs = BTreeMap::<_, BTreeSet<_>>::new();
+        for (conversation, name) in self.conversations.programs_since(from) {
+            let is_own = self.own.contains(&conversation.source);
+            let peer = if is_own {
+                conversation.destination
+            } else {
+                conversation.source
+            };
+            programs.entry(peer).or_default().insert(name);
+        }
+        programs
+    }
+
+    fn release(&mut self, now: Moment) {
+        let released = self.announcements.release(&self.names, &self.networks, now);
+        released.into_iter().for_each(|one| self.tell(one));
+    }
+}
+
+fn socket(seen: &Sighting) -> Option<Socket> {
+    let (own, peer) = seen.ports?;
+    let has_table = matches!(seen.protocol, protocol::TCP | protocol::UDP);
+    has_table.then(|| Socket {
+        protocol: seen.protocol,
+        own: SocketAddr::new(seen.own, own),
+        peer: SocketAddr::new(seen.peer, peer),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,452 @@
+//! Live capture on real interfaces: a veth pair between two network namespaces that the test makes and takes away.
+//!
+//! Needs root and `ip`; skipped loudly elsewhere. Each PC is a thread that enters its namespace with `setns`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test reads files and clocks, and fails by panicking"
+)]
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::{Command, Stdio},
+    sync::{atomic::Ordering, mpsc as std_mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use labwatch_agent::net::{NetHealth, NetSettings, watch};
+use labwatch_contract::{
+    event::{
+        Action, Occurrence,
+        contact::{Attribution, Direction},
+    },
+    scope::Scope,
+};
+use nix::sched::{CloneFlags, setns};
+use tokio::sync::{mpsc, watch as latest};
+use tokio_util::sync::CancellationToken;
+
+const LIVENESS: Duration = Duration::from_secs(20);
+
+fn ip(arguments: &str) -> bool {
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Two namespaces with a cable between them: 10.77.0.1 (`PC`) and 10.77.0.2 (`OTHER`).
+struct Cable {
+    pc: String,
+    other: String,
+}
+
+impl Cable {
+    fn new(test: &str) -> Option<Self> {
+        let id = std::process::id();
+        let cable = Self {
+            pc: format!("lw{id}{test}a"),
+            other: format!("lw{id}{test}b"),
+        };
+        let Self { pc, other } = &cable;
+        if !ip(&format!("netns add {pc}")) || !ip(&format!("netns add {other}")) {
+            eprintln!("SKIPPED: no network namespaces here (root and iproute2 are needed)");
+            return None;
+        }
+        cable.plug();
+        Some(cable)
+    }
+
+    fn plug(&self) {
+        let Self { pc, other } = self;
+        assert!(ip(&format!(
+            "-n {pc} link add lab0 type veth peer name lab0 netns {other}"
+        )));
+        for (name, address, gateway) in [
+            (pc, "10.77.0.1", "10.77.0.2"),
+            (other, "10.77.0.2", "10.77.0.1"),
+        ] {
+            enter(name, || {
+                // No router solicitations and no address detection: a quiet cable.
+                std::fs::write("/proc/sys/net/ipv6/conf/lab0/disable_ipv6", "1").unwrap();
+            });
+            assert!(ip(&format!("-n {name} addr add {address}/24 dev lab0")));
+            assert!(ip(&format!(
+                "-n {name} addr add 203.0.113.{}/32 dev lab0",
+                &address[8..]
+            )));
+            assert!(ip(&format!("-n {name} link set lab0 up")));
+            assert!(ip(&format!("-n {name} route add default via {gateway}")));
+        }
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        ip(&format!("netns del {}", self.pc));
+        ip(&format!("netns del {}", self.other));
+    }
+}
+
+/// Runs `work` in a thread of its own within a namespace.
+fn enter<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let run = || {
+            setns(
+                File::open(format!("/run/netns/{namespace}")).unwrap(),
+                CloneFlags::CLONE_NEWNET,
+            )
+            .unwrap();
+            work()
+        };
+        scope.spawn(run).join().unwrap()
+    })
+}
+
+/// Traffic of another program: sockets of this process are the agent's own.
+fn bash(namespace: &str, script: &str) {
+    let status = Command::new("ip")
+        .args(["netns", "exec", namespace, "bash", "-c", script])
+        .stderr(Stdio::null())
+        .status();
+    status.unwrap();
+}
+
+fn counter(namespace: &str) -> u64 {
+    let text = enter(namespace, || {
+        std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()
+    });
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("lab0:"))
+        .unwrap();
+    let fields: Vec<u64> = line
+        .split_once(':')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .map(|field| field.parse().unwrap())
+        .collect();
+    fields[0] + fields[8]
+}
+
+/// The watcher in its namespace, on a thread of its own.
+struct Watcher {
+    events: std_mpsc::Receiver<Occurrence>,
+    health: NetHealth,
+    broker: latest::Sender<Option<SocketAddr>>,
+    stop: CancellationToken,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Watcher {
+    fn start(namespace: &str, report_every: Duration) -> Self {
+        let (forward, events) = std_mpsc::channel();
+        let (broker, broker_receiver) = latest::channel(None);
+        let health = NetHealth::default();
+        let own_health = health.clone();
+        let stop = CancellationToken::new();
+        let (stopped, path) = (stop.clone(), format!("/run/netns/{namespace}"));
+        let settings = NetSettings {
+            interfaces: vec![],
+            local_networks: vec!["10.77.0.0/24".parse().unwrap()],
+            report_every,
+        };
+        let thread = thread::spawn(move || {
+            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let (sender, mut receiver) = mpsc::channel(64);
+                let watching = watch(settings, broker_receiver, sender, own_health, stopped);
+                let forwarding = async {
+                    while let Some(event) = receiver.recv().await {
+                        forward.send(event).ok();
+                    }
+                };
+                let (watched, ()) = tokio::join!(watching, forwarding);
+                watched.unwrap();
+            });
+        });
+        Self {
+            events,
+            health,
+            broker,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits for an event that fits.
+    fn wait_for(&self, what: &str, fits: impl Fn(&Occurrence) -> bool) -> Occurrence {
+        let deadline = Instant::now() + LIVENESS;
+        let mut seen = vec![];
+        while let Ok(event) = self
+            .events
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if fits(&event) {
+                return event;
+            }
+            seen.push(event);
+        }
+        panic!("{what} did not come; these did: {seen:#?}");
+    }
+
+    fn wait_for_interface(&self) {
+        self.wait_for("interface-up with its address", |event| {
+            let is_news = [Action::InterfaceUp, Action::AddressChanged].contains(&event.action);
+            is_news
+                && event
+                    .fields
+                    .lab
+                    .interface
+                    .as_ref()
+                    .is_some_and(|one| one.addresses.len() == 2)
+        });
+    }
+
+    fn stop(mut self) -> Vec<Occurrence> {
+        self.stop.cancel();
+        self.thread.take().unwrap().join().unwrap();
+        self.events.try_iter().collect()
+    }
+}
+
+fn end(endpoint: &Option<labwatch_contract::event::contact::Endpoint>) -> String {
+    endpoint.as_ref().unwrap().to_string()
+}
+
+#[test]
+fn the_first_packet_between_two_pcs_is_told_at_both_ends() {
+    let Some(cable) = Cable::new("first") else {
+        return;
+    };
+    let (pc, other) = (
+        Watcher::start(&cable.pc, Duration::from_secs(600)),
+        Watcher::start(&cable.other, Duration::from_secs(600)),
+    );
+    pc.wait_for_interface();
+    other.wait_for_interface();
+    bash(&cable.pc, "exec 3<>/dev/tcp/10.77.0.2/8080");
+    let mut ends = vec![];
+    for (watcher, direction) in [(&pc, Direction::Egress), (&other, Direction::Ingress)] {
+        let told = watcher.wait_for("intranet-access", |event| {
+            event.action == Action::IntranetAccess
+        });
+        assert_eq!(end(&told.fields.destination), "10.77.0.2:8080");
+        assert_eq!(told.fields.network.unwrap().direction, direction);
+        ends.push(end(&told.fields.source));
+    }
+    assert!(
+        ends[0].starts_with("10.77.0.1:") && ends[0] == ends[1],
+        "{ends:?}"
+    );
+    pc.stop();
+    other.stop();
+}
+
+/// 500,000 bytes there and 300,000 back over TCP, 90,000 there over UDP.
+fn exchange(cable: &Cable) {
+    let listener = enter(&cable.other, || {
+        TcpListener::bind("10.77.0.2:8080").unwrap()
+    });
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut received = vec![];
+        stream.read_to_end(&mut received).unwrap();
+        stream.write_all(&vec![7; 300_000]).unwrap();
+        received.len()
+    });
+    let fetched = enter(&cable.pc, || {
+        let mut stream = TcpStream::connect("10.77.0.2:8080").unwrap();
+        stream.write_all(&vec![1; 500_000]).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut received = vec![];
+        stream.read_to_end(&mut received).unwrap();
+        let socket = UdpSocket::bind("203.0.113.1:0").unwrap();
+        (0..100).for_each(|_| assert!(socket.send_to(&[9; 900], "203.0.113.2:9").is_ok()));
+        received.len()
+    });
+    assert_eq!((fetched, server.join().unwrap()), (300_000, 500_000));
+}
+
+/// Bytes of the interfaces, of their own counters, and of peers and others together.
+fn sums(reports: &[Occurrence]) -> (u64, u64, u64) {
+    let mut sums = (0, 0, 0);
+    for lab in reports.iter().map(|report| &report.fields.lab) {
+        for interface in lab.interfaces.iter().flatten() {
+            sums.0 += interface.bytes;
+            sums.1 += interface.counter_bytes.unwrap();
+        }
+        for peer in lab.peers.iter().flatten() {
+            sums.2 += peer.sent_bytes + peer.received_bytes;
+        }
+        sums.2 += lab.other_bytes.unwrap_or_default();
+    }
+    sums
+}
+
+#[test]
+fn reports_equal_the_interface_counters_to_the_byte() {
+    let Some(cable) = Cable::new("bytes") else {
+        return;
+    };
+    let before = counter(&cable.pc);
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(2));
+    watcher.wait_for_interface();
+    assert_eq!(before, counter(&cable.pc), "the cable is quiet");
+    exchange(&cable);
+
+    let mut reports = vec![];
+    let deadline = Instant::now() + LIVENESS;
+    loop {
+        reports.push(watcher.wait_for("traffic-report", |event| {
+            event.action == Action::TrafficReport
+        }));
+        let (bytes, counted, peers) = sums(&reports);
+        assert_eq!(bytes, peers, "peers + other = interfaces");
+        let grown = counter(&cable.pc) - before;
+        if bytes == grown && counted == grown {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{bytes} captured, {counted} by counter_bytes, {grown} by the interface"
+        );
+    }
+    assert!(sums(&reports).0 > 890_000);
+    let peers = reports
+        .iter()
+        .flat_map(|report| report.fields.lab.peers.iter().flatten());
+    let scopes: HashMap<IpAddr, Scope> = peers.map(|peer| (peer.ip, peer.scope)).collect();
+    assert_eq!(
+        scopes[&"10.77.0.2".parse::<IpAddr>().unwrap()],
+        Scope::Intranet
+    );
+    assert_eq!(
+        scopes[&"203.0.113.2".parse::<IpAddr>().unwrap()],
+        Scope::Internet
+    );
+    assert_eq!(watcher.health.dropped.load(Ordering::Relaxed), 0);
+    watcher.stop();
+}
+
+#[test]
+fn an_interface_that_comes_late_is_watched_and_one_that_goes_is_told() {
+    let Some(cable) = Cable::new("late") else {
+        return;
+    };
+    assert!(ip(&format!("-n {} link del lab0", cable.pc)));
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(600));
+    cable.plug();
+    watcher.wait_for_interface();
+    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9999");
+    let told = watcher.wait_for("intranet-access", |event| {
+        event.action == Action::IntranetAccess
+    });
+    assert_eq!(end(&told.fields.destination), "10.77.0.2:9999");
+    assert!(ip(&format!("-n {} link set lab0 down", cable.pc)));
+    watcher.wait_for("interface-down", |event| {
+        event.action == Action::InterfaceDown
+    });
+    assert!(ip(&format!("-n {} link set lab0 up", cable.pc)));
+    watcher.wait_for_interface();
+    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9998");
+    let told = watcher.wait_for("intranet-access", |event| {
+        event.action == Action::IntranetAccess
+    });
+    assert_eq!(end(&told.fields.destination), "10.77.0.2:9998");
+    assert!(ip(&format!("-n {} link del lab0", cable.pc)));
+    watcher.wait_for("interface-down", |event| {
+        event.action == Action::InterfaceDown
+    });
+    let last = watcher.stop();
+    let report = last
+        .iter()
+        .find(|event| event.action == Action::TrafficReport)
+        .unwrap();
+    let interfaces = report.fields.lab.interfaces.as_ref().unwrap();
+    assert!(
+        interfaces
+            .iter()
+            .any(|one| one.name == "lab0" && one.bytes > 0),
+        "{interfaces:?}"
+    );
+}
+
+#[test]
+fn another_programs_contact_is_named_and_the_brokers_is_not_told() {
+    let Some(cable) = Cable::new("program") else {
+        return;
+    };
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(600));
+    watcher.wait_for_interface();
+    watcher
+        .broker
+        .send(Some("10.77.0.2:1883".parse().unwrap()))
+        .unwrap();
+    let listeners = enter(&cable.other, || {
+        [1883, 2222].map(|port| TcpListener::bind(("10.77.0.2", port)).unwrap())
+    });
+    let script = "exec 3<>/dev/tcp/10.77.0.2/1883; exec 4<>/dev/tcp/10.77.0.2/2222; read line <&4";
+    let mut bash = Command::new("ip")
+        .args(["netns", "exec", &cable.pc, "bash", "-c", script])
+        .spawn()
+        .unwrap();
+    let told = watcher.wait_for("intranet-access", |event| {
+        event.action == Action::IntranetAccess
+    });
+    bash.kill().unwrap();
+    bash.wait().unwrap();
+    assert_eq!(end(&told.fields.destination), "10.77.0.2:2222");
+    assert_eq!(told.fields.lab.attribution, Some(Attribution::Polled));
+    let process = told.fields.process.unwrap();
+    assert_eq!(process.name.as_deref(), Some("bash"));
+    assert_eq!(process.user.unwrap().name, "root");
+    drop(listeners);
+    watcher.stop();
+}
+
+#[test]
+fn without_the_privilege_to_capture_the_rest_goes_on_and_says_so() {
+    const INNER: &str = "LABWATCH_TEST_WITHOUT_PRIVILEGE";
+    if std::env::var_os(INNER).is_none() {
+        let test = "without_the_privilege_to_capture_the_rest_goes_on_and_says_so";
+        let inner = Command::new("setpriv")
+            .args(["--inh-caps=-net_raw", "--bounding-set=-net_raw", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env(INNER, "1")
+            .output();
+        match inner {
+            Ok(inner) => assert!(
+                inner.status.success(),
+                "{}",
+                String::from_utf8_lossy(&inner.stdout)
+            ),
+            Err(error) => eprintln!("SKIPPED: no setpriv (util-linux) here: {error}"),
+        }
+        return;
+    }
+    let Some(cable) = Cable::new("raw") else {
+        return;
+    };
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(600));
+    watcher.wait_for_interface();
+    assert_eq!(watcher.health.degraded.words(), ["no-capture"]);
+    assert!(ip(&format!("-n {} link del lab0", cable.pc)));
+    watcher.wait_for("interface-down", |event| {
+        event.action == Action::InterfaceDown
+    });
+    watcher.stop();
+}
