@@ -27,6 +27,9 @@ use crate::settings::Problems;
 /// How long a service may take to end after a signal.
 pub const GRACE: Duration = Duration::from_millis(4500);
 
+/// Routers tell each subscription at INFO; who wants that says so in `--log`.
+const QUIET: &str = "rumqttd=warn";
+
 /// What every service takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServiceArgs {
@@ -54,7 +57,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let mut problems = Problems::default();
-    let filter = problems.check("--log", EnvFilter::try_new(&args.log));
+    let filter = problems.check("--log", EnvFilter::try_new(format!("{QUIET},{}", args.log)));
     let settings = read(&mut problems);
     let (Some(filter), Some(settings), true) = (filter, settings, problems.is_empty()) else {
         eprintln!("{problems}");

@@ -56,14 +56,13 @@ impl Surroundings {
             .collect();
         local.sort_unstable();
         local.dedup();
+        let gateways = || self.interfaces.iter().filter_map(|one| one.shown.gateway);
+        let time_servers = self.time_servers.iter().filter_map(TimeServer::address);
         Networks {
             local,
-            dns_servers: self.dns_servers.clone(),
-            ntp_servers: self
-                .time_servers
-                .iter()
-                .filter_map(TimeServer::address)
-                .collect(),
+            // A gateway often answers for both without being named as either.
+            dns_servers: gateways().chain(self.dns_servers.iter().copied()).collect(),
+            ntp_servers: gateways().chain(time_servers).collect(),
             broker,
         }
     }
