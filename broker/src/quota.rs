@@ -1,0 +1,407 @@
+//! How much one address, one IPv6 /64 and all clients together may do.
+//!
+//! Owns an [`Accounts`] book: connections are counted, messages and bytes are drawn from token buckets. A bucket
+//! may go into debt, and the answer is how long to wait until the debt is paid; so a burst passes, a flood is
+//! slowed to the rate, and the caller ends whoever stays over it. Staff is not booked here. Bounded: accounts
+//! that have nothing to say are forgotten, and beyond [`MAX_ACCOUNTS`] no stranger is let in.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+/// Most addresses and networks that are remembered.
+const MAX_ACCOUNTS: usize = 65_536;
+/// From here on a new client makes idle accounts go.
+const SWEEP_AT: usize = 4_096;
+/// A bucket holds what flows into it in this time: a PC that was away for long may send what it has kept.
+const BURST_SECONDS: u32 = 20;
+
+/// A limit for one address, one IPv6 /64 and all together: `16,512,2048`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// For one address.
+    pub address: u32,
+    /// For one IPv6 /64; a whole lab may live in one.
+    pub network: u32,
+    /// For all together.
+    pub all: u32,
+}
+
+/// A text that is no limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not three numbers from 1, none smaller than the one before: for an address, an IPv6 /64, all"
+)]
+pub struct LimitError(String);
+
+impl FromStr for Limit {
+    type Err = LimitError;
+
+    fn from_str(text: &str) -> Result<Self, LimitError> {
+        let numbers: Result<Vec<u32>, _> =
+            text.split(',').map(|part| part.trim().parse()).collect();
+        match numbers.as_deref() {
+            Ok(&[address, network, all]) if 0 < address && address <= network && network <= all => {
+                Ok(Self {
+                    address,
+                    network,
+                    all,
+                })
+            }
+            _ => Err(LimitError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{},{}", self.address, self.network, self.all)
+    }
+}
+
+/// What clients that are not staff may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Connections at a time.
+    pub connections: Limit,
+    /// Packets a second, with bursts of 20 seconds' worth.
+    pub messages: Limit,
+    /// Bytes a second, with bursts of 20 seconds' worth.
+    pub bytes: Limit,
+}
+
+/// Who pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Payer {
+    Address(IpAddr),
+    Network(u64),
+    All,
+}
+
+impl Payer {
+    fn limit(self, limit: Limit) -> u32 {
+        match self {
+            Self::Address(_) => limit.address,
+            Self::Network(_) => limit.network,
+            Self::All => limit.all,
+        }
+    }
+}
+
+fn payers(address: IpAddr) -> impl Iterator<Item = Payer> {
+    let network = match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64)
+            .ok()
+            .map(Payer::Network),
+    };
+    [
+        Some(Payer::Address(address.to_canonical())),
+        network,
+        Some(Payer::All),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// How long somebody may stay over the quota while being slowed down to it.
+const FLOOD: Duration = Duration::from_secs(30);
+
+/// Since when a connection is over its quota without a pause.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Takes what [`Accounts::spend`] said; whether the connection has been over its quota for too long.
+    pub(crate) fn is_at_end(&mut self, wait: Duration, now: Instant) -> bool {
+        if wait.is_zero() {
+            self.0 = None;
+            return false;
+        }
+        let since = *self.0.get_or_insert(now);
+        now.saturating_duration_since(since) >= FLOOD
+    }
+}
+
+#[derive(Debug)]
+struct Bucket {
+    level: f64,
+    rate: f64,
+    size: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(rate: u32, size: u32, now: Instant) -> Self {
+        Self {
+            level: size.into(),
+            rate: rate.into(),
+            size: size.into(),
+            at: now,
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let gone = now.saturating_duration_since(self.at).as_secs_f64();
+        self.level = (self.level + gone * self.rate).min(self.size);
+        self.at = now;
+    }
+
+    /// Draws, if need be into debt; how long until it is paid.
+    fn draw(&mut self, amount: u32, now: Instant) -> Duration {
+        self.fill(now);
+        self.level -= f64::from(amount);
+        Duration::try_from_secs_f64(-self.level / self.rate).unwrap_or_default()
+    }
+
+    /// Draws one if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        let there = self.level >= 1.0;
+        if there {
+            self.level -= 1.0;
+        }
+        there
+    }
+
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.level >= self.size
+    }
+}
+
+#[derive(Debug)]
+struct Account {
+    connections: u32,
+    messages: Bucket,
+    bytes: Bucket,
+    logins: Bucket,
+    complaints: Bucket,
+    swallowed: u64,
+}
+
+impl Account {
+    fn new(payer: Payer, quotas: &Quotas, now: Instant) -> Self {
+        let bucket = |limit: Limit| {
+            let rate = payer.limit(limit);
+            Bucket::new(rate, rate.saturating_mul(BURST_SECONDS), now)
+        };
+        Self {
+            connections: 0,
+            messages: bucket(quotas.messages),
+            bytes: bucket(quotas.bytes),
+            logins: Bucket::new(1, 10, now),
+            complaints: Bucket::new(1, 10, now),
+            swallowed: 0,
+        }
+    }
+
+    fn is_idle(&mut self, now: Instant) -> bool {
+        self.connections == 0
+            && self.complaints.is_full(now)
+            && self.messages.is_full(now)
+            && self.bytes.is_full(now)
+            && self.logins.is_full(now)
+    }
+}
+
+/// The accounts of all who are not staff.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    quotas: Quotas,
+    accounts: HashMap<Payer, Account>,
+}
+
+impl Accounts {
+    /// Nobody yet.
+    pub(crate) fn new(quotas: Quotas) -> Self {
+        Self {
+            quotas,
+            accounts: HashMap::new(),
+        }
+    }
+
+    /// Books a connection, unless the address, its network or all together have too many.
+    pub(crate) fn connect(&mut self, address: IpAddr, now: Instant) -> bool {
+        if self.accounts.len() >= SWEEP_AT {
+            self.accounts.retain(|_, account| !account.is_idle(now));
+        }
+        let limit = self.quotas.connections;
+        let known = |payer| self.accounts.get(&payer).map(|account| account.connections);
+        let free = payers(address).all(|payer| match known(payer) {
+            Some(connections) => connections < payer.limit(limit),
+            None => self.accounts.len() < MAX_ACCOUNTS,
+        });
+        if free {
+            for payer in payers(address) {
+                self.account(payer, now).connections += 1;
+            }
+        }
+        free
+    }
+
+    /// Takes a connection off the books.
+    pub(crate) fn disconnect(&mut self, address: IpAddr) {
+        for payer in payers(address) {
+            if let Some(account) = self.accounts.get_mut(&payer) {
+                account.connections = account.connections.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Books one packet of this size; how long its sender has to wait now.
+    pub(crate) fn spend(&mut self, address: IpAddr, bytes: usize, now: Instant) -> Duration {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let mut wait = Duration::ZERO;
+        for payer in payers(address) {
+            let account = self.account(payer, now);
+            wait = wait
+                .max(account.messages.draw(1, now))
+                .max(account.bytes.draw(bytes, now));
+        }
+        wait
+    }
+
+    /// Whether a password from this address may be tried now; trying one costs the broker much.
+    pub(crate) fn may_log_in(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.account(Payer::Address(address.to_canonical()), now)
+            .logins
+            .take(now)
+    }
+
+    /// Whether to warn about this address now, and how many warnings were swallowed since the last.
+    pub(crate) fn complain(&mut self, address: IpAddr, now: Instant) -> Option<u64> {
+        let payer = Payer::Address(address.to_canonical());
+        if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&payer) {
+            return None;
+        }
+        let account = self.account(payer, now);
+        match account.complaints.take(now) {
+            true => Some(std::mem::take(&mut account.swallowed)),
+            false => {
+                account.swallowed += 1;
+                None
+            }
+        }
+    }
+
+    fn account(&mut self, payer: Payer, now: Instant) -> &mut Account {
+        let quotas = &self.quotas;
+        self.accounts
+            .entry(payer)
+            .or_insert_with(|| Account::new(payer, quotas, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(address: u32, network: u32, all: u32) -> Limit {
+        Limit {
+            address,
+            network,
+            all,
+        }
+    }
+
+    fn accounts() -> Accounts {
+        Accounts::new(Quotas {
+            connections: limit(2, 3, 5),
+            messages: limit(10, 1_000, 10_000),
+            bytes: limit(1_000, 1_000_000, 1_000_000),
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "virtual time has to begin somewhere"
+    )]
+    fn some_moment() -> Instant {
+        Instant::now()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn connections_are_counted_by_address_network_and_in_all() {
+        let (mut book, now) = (accounts(), some_moment());
+        assert!(book.connect(ip("10.0.0.1"), now) && book.connect(ip("::ffff:10.0.0.1"), now));
+        assert!(!book.connect(ip("10.0.0.1"), now), "third of one address");
+        assert!(book.connect(ip("fd00::1"), now) && book.connect(ip("fd00::2"), now));
+        assert!(book.connect(ip("fd00::3"), now));
+        assert!(!book.connect(ip("fd00::4"), now), "fourth of one /64");
+        assert!(!book.connect(ip("10.0.0.2"), now), "sixth in all");
+        book.disconnect(ip("10.0.0.1"));
+        assert!(book.connect(ip("10.0.0.2"), now));
+    }
+
+    #[test]
+    fn a_burst_passes_and_a_flood_waits() {
+        let (mut book, now) = (accounts(), some_moment());
+        for _ in 0..200 {
+            assert_eq!(book.spend(ip("10.0.0.1"), 1, now), Duration::ZERO);
+        }
+        let wait = book.spend(ip("10.0.0.1"), 1, now);
+        assert_eq!(wait, Duration::from_millis(100));
+        assert_eq!(book.spend(ip("10.0.0.2"), 1, now), Duration::ZERO);
+        assert_eq!(
+            book.spend(ip("10.0.0.1"), 1, now + wait * 2),
+            Duration::ZERO
+        );
+        assert_eq!(
+            book.spend(ip("10.0.0.2"), 21_000, now),
+            Duration::from_millis(1_001)
+        );
+    }
+
+    #[test]
+    fn whoever_stays_over_the_quota_is_ended_and_whoever_pauses_is_not() {
+        let (mut patience, start) = (Patience::default(), some_moment());
+        let (over, second) = (Duration::from_millis(1), Duration::from_secs(1));
+        assert!(!patience.is_at_end(over, start));
+        assert!(!patience.is_at_end(over, start + 29 * second));
+        assert!(!patience.is_at_end(Duration::ZERO, start + 29 * second));
+        assert!(!patience.is_at_end(over, start + 31 * second));
+        assert!(patience.is_at_end(over, start + 61 * second));
+    }
+
+    #[test]
+    fn warnings_are_bounded_and_the_swallowed_ones_counted() {
+        let (mut book, now) = (accounts(), some_moment());
+        let said = (0..100)
+            .filter(|_| book.complain(ip("10.0.0.1"), now).is_some())
+            .count();
+        assert_eq!(said, 10);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(book.complain(ip("10.0.0.1"), later), Some(90));
+    }
+
+    #[test]
+    fn idle_accounts_are_forgotten() {
+        let (mut book, now) = (accounts(), some_moment());
+        for number in 0..u32::try_from(SWEEP_AT).unwrap() {
+            let address = IpAddr::from(number.to_be_bytes());
+            assert!(book.connect(address, now));
+            book.disconnect(address);
+        }
+        assert!(book.connect(ip("10.0.0.1"), now));
+        assert!(book.accounts.len() < 10);
+    }
+
+    #[test]
+    fn a_limit_is_three_numbers_that_grow() {
+        assert_eq!("1, 2,3".parse(), Ok(limit(1, 2, 3)));
+        for text in [
+            "", "1", "1,2", "0,1,2", "3,2,1", "1,2,3,4", "a,b,c", "-1,2,3",
+        ] {
+            assert!(text.parse::<Limit>().is_err(), "{text}");
+        }
+    }
+}
