@@ -10,6 +10,9 @@
 //! `$` and foreign filters. Its memory of client ids and filters is never given back, so link names come from a
 //! pool and filters are counted.
 
+mod parcel;
+mod subscription;
+
 use std::{
     collections::{HashSet, VecDeque},
     pin::pin,
@@ -17,19 +20,22 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use labwatch_contract::topic::Root;
 use rumqttd::{
     Notification, Router, RouterConfig, SegmentConfig,
     local::{LinkBuilder, LinkRx, LinkTx},
-    protocol::{self, Disconnect, DisconnectReasonCode, Filter, RetainForwardRule},
+    protocol::{self, Filter, RetainForwardRule},
 };
 use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
+use parcel::{Parcel, parcel_size};
+pub(crate) use subscription::{Delivery, Subscription, SubscriptionError};
+
 use crate::{
-    lag::{LagBook, ReaderId},
-    packet::{Message, Qos},
+    lag::LagBook,
+    packet::Message,
     probe,
     retained::{Retained, RetainedStore},
 };
@@ -61,41 +67,6 @@ pub(crate) enum SubscribeError {
     /// Too many links, or filters that were never used before.
     #[error("there are too many subscriptions")]
     TooMany,
-}
-
-/// Why a subscription cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SubscriptionError {
-    /// The router has gone.
-    #[error(transparent)]
-    Gone(#[from] RouterGone),
-    /// The client was too slow, and that many messages are gone.
-    #[error("it was too slow: {0} messages are lost to it")]
-    Lost(u64),
-}
-
-/// A message on its way to a subscriber.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Delivery {
-    /// The topic.
-    pub(crate) topic: Bytes,
-    /// The payload.
-    pub(crate) payload: Bytes,
-    /// The QoS it was published with.
-    pub(crate) qos: Qos,
-    /// Whether it is a retained message for a new subscriber.
-    pub(crate) retain: bool,
-}
-
-impl From<Retained> for Delivery {
-    fn from(message: Retained) -> Self {
-        Self {
-            topic: message.topic,
-            payload: message.payload,
-            qos: message.qos,
-            retain: true,
-        }
-    }
 }
 
 /// Starts a router whose rings suit `root` and that takes `links` links; the way to open them.
@@ -345,127 +316,6 @@ impl Exchange {
     }
 }
 
-/// A link that carries what matches one filter; dropped, it is unsubscribed.
-pub(crate) struct Subscription {
-    exchange: Arc<Exchange>,
-    link: usize,
-    tx: LinkTx,
-    rx: LinkRx,
-    reader: Option<ReaderId>,
-    /// Where the last message stood in the filter's log.
-    last: Option<u64>,
-}
-
-impl Subscription {
-    fn dial(exchange: &Arc<Exchange>, filter: &str) -> Result<Self, SubscribeError> {
-        let link = exchange.take_link(filter)?;
-        let (tx, rx) = (exchange.dial)(&format!("link-{link}"))?;
-        Ok(Self {
-            exchange: Arc::clone(exchange),
-            link,
-            tx,
-            rx,
-            reader: None,
-            last: None,
-        })
-    }
-
-    /// The next message. It counts as taken; may be dropped while it waits.
-    ///
-    /// # Errors
-    /// [`SubscriptionError`].
-    pub(crate) async fn next(&mut self) -> Result<Delivery, SubscriptionError> {
-        loop {
-            match self.rx.next().await.map_err(|_| RouterGone)? {
-                Some(Notification::Forward(forward)) => return self.take(forward),
-                // The router has filled the link's buffer and waits to hear that it was emptied.
-                Some(Notification::Unschedule) => self.rx.ready().map_err(|_| RouterGone)?,
-                _ => {}
-            }
-        }
-    }
-
-    fn take(&mut self, forward: rumqttd::Forward) -> Result<Delivery, SubscriptionError> {
-        let at = forward.cursor.map(|(_, at)| at);
-        if let (Some(at), Some(last)) = (at, self.last)
-            && at > last + 1
-        {
-            return Err(SubscriptionError::Lost(at - last - 1));
-        }
-        self.last = at;
-        let parcel = Parcel(forward.publish.payload);
-        let topic = forward.publish.topic;
-        let (qos, number, payload) = parcel.unwrap();
-        let size = parcel_size(topic.len(), payload.len());
-        if let Some(reader) = self.reader
-            && self.exchange.state().lag.take(reader, number, size)
-        {
-            self.exchange.room.notify_waiters();
-        }
-        Ok(Delivery {
-            topic,
-            payload,
-            qos,
-            retain: false,
-        })
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let bye = Disconnect {
-            reason_code: DisconnectReasonCode::NormalDisconnection,
-        };
-        // If the router has gone, there is nothing to unsubscribe from.
-        let _ = post(&mut self.tx, protocol::Packet::Disconnect(bye, None));
-        let mut state = self.exchange.state();
-        // Only now: the router hears of the end before it hears of the name's next owner.
-        state.free_links.push(self.link);
-        if let Some(reader) = self.reader {
-            state.lag.close(reader);
-            self.exchange.room.notify_waiters();
-        }
-    }
-}
-
-/// What the router carries as a payload: QoS, number of the message, payload. Never empty, so the router never
-/// takes it for the deletion of a retained message.
-struct Parcel(Bytes);
-
-/// Bytes before the payload.
-const LABEL: usize = 9;
-
-impl Parcel {
-    fn wrap(qos: Qos, number: u64, payload: &[u8]) -> Self {
-        let mut bytes = BytesMut::with_capacity(LABEL + payload.len());
-        bytes.extend_from_slice(&[qos.number()]);
-        bytes.extend_from_slice(&number.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        Self(bytes.freeze())
-    }
-
-    fn payload(&self) -> Bytes {
-        self.0.slice(LABEL.min(self.0.len())..)
-    }
-
-    fn unwrap(&self) -> (Qos, u64, Bytes) {
-        let (qos, number) = match self.0.first_chunk::<LABEL>() {
-            Some([qos, number @ ..]) => (*qos, u64::from_be_bytes(*number)),
-            None => (0, 0),
-        };
-        let qos = match qos {
-            0 => Qos::AtMostOnce,
-            _ => Qos::AtLeastOnce,
-        };
-        (qos, number, self.payload())
-    }
-}
-
-/// Bytes of a message as the router's ring counts them.
-fn parcel_size(topic: usize, payload: usize) -> u64 {
-    u64::try_from(4 + topic + LABEL + payload).unwrap_or(u64::MAX)
-}
-
 /// Hands a packet to the router. rumqttd's `send` is asynchronous in name only: polled once, it is done.
 fn post(tx: &mut LinkTx, packet: protocol::Packet) -> Result<(), RouterGone> {
     match pin!(tx.send(packet)).poll(&mut Context::from_waker(Waker::noop())) {
@@ -475,140 +325,4 @@ fn post(tx: &mut LinkTx, packet: protocol::Packet) -> Result<(), RouterGone> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::probe::tests::kill_router;
-
-    /// The way to the router of a broker that is to lose it.
-    pub(crate) fn dial(exchange: &Exchange) -> &Dial {
-        &exchange.dial
-    }
-
-    fn open() -> (Arc<Exchange>, Answers) {
-        let root = Root::default();
-        let dial = start_router(&root, 16);
-        let (exchange, answers) = Exchange::open(root, dial, 8).unwrap();
-        (Arc::new(exchange), answers)
-    }
-
-    fn message(topic: &str, payload: Vec<u8>) -> Message {
-        Message {
-            topic: topic.to_owned(),
-            payload: payload.into(),
-            qos: Qos::AtLeastOnce,
-            retain: topic.ends_with("policy"),
-        }
-    }
-
-    /// Runs `scene` while the router's answers are passed on.
-    async fn play<T>(exchange: &Exchange, answers: Answers, scene: impl Future<Output = T>) -> T {
-        tokio::select! {
-            gone = exchange.confirm(answers) => panic!("{gone}"),
-            result = scene => result,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_message_comes_out_as_it_went_in() {
-        let (exchange, answers) = open();
-        let scene = async {
-            let (mut all, none) = exchange.subscribe("lab/#", true).await.unwrap();
-            assert!(none.is_empty());
-            exchange.publish(message("lab/policy", b"exam".to_vec()));
-            exchange.publish(message("lab/policy", Vec::new()));
-            exchange.publish(message("lab/policy", b"next".to_vec()));
-            exchange.taken().await.unwrap();
-            for payload in [&b"exam"[..], b"", b"next"] {
-                let delivery = all.next().await.unwrap();
-                assert_eq!((&delivery.payload[..], delivery.retain), (payload, false));
-            }
-            let (_late, retained) = exchange.subscribe("lab/policy", true).await.unwrap();
-            assert_eq!(retained[0].payload, "next");
-        };
-        play(&exchange, answers, scene).await;
-    }
-
-    #[tokio::test]
-    async fn a_subscriber_that_missed_messages_hears_how_many() {
-        let (exchange, answers) = open();
-        let scene = async {
-            let topic = "lab/10.0.0.1/ack";
-            let (mut slow, _) = exchange.subscribe(topic, false).await.unwrap();
-            for number in 0..2_000_u32 {
-                exchange.publish(message(topic, number.to_be_bytes().repeat(100)));
-                exchange.taken().await.unwrap();
-            }
-            let mut seen = 0;
-            let lost = loop {
-                match slow.next().await {
-                    Ok(delivery) => {
-                        assert_eq!(delivery.payload[..4], u32::to_be_bytes(seen));
-                        seen += 1;
-                    }
-                    Err(SubscriptionError::Lost(lost)) => break lost,
-                    Err(gone) => panic!("{gone}"),
-                }
-            };
-            assert!(seen >= 100 && lost > 1_000, "{seen} seen, {lost} lost");
-        };
-        play(&exchange, answers, scene).await;
-    }
-
-    #[tokio::test]
-    async fn publishers_wait_for_a_staff_subscriber_until_it_has_caught_up_or_gone() {
-        let (exchange, answers) = open();
-        let scene = async {
-            let (mut staff, _) = exchange.subscribe("lab/#", true).await.unwrap();
-            let is_held = || !exchange.state().lag.has_room();
-            while !is_held() {
-                exchange.publish(message("lab/10.0.0.1/net", vec![b'x'; 100_000]));
-                exchange.taken().await.unwrap();
-            }
-            let catch_up = async { while staff.next().await.is_ok() {} };
-            tokio::select! {
-                () = exchange.room() => {}
-                () = catch_up => panic!("the router has gone"),
-            }
-            while !is_held() {
-                exchange.publish(message("lab/10.0.0.1/net", vec![b'x'; 100_000]));
-                exchange.taken().await.unwrap();
-            }
-            drop(staff);
-            exchange.room().await;
-        };
-        play(&exchange, answers, scene).await;
-    }
-
-    #[tokio::test]
-    async fn links_and_filters_are_bounded_and_links_come_back() {
-        let (exchange, answers) = open();
-        let scene = async {
-            let mut held = Vec::new();
-            for _ in 0..8 {
-                held.push(exchange.subscribe("lab/#", false).await.unwrap());
-            }
-            let refused = exchange.subscribe("lab/#", false).await.err();
-            assert_eq!(refused, Some(SubscribeError::TooMany));
-            held.pop();
-            for number in 1..MAX_LARGE {
-                let filter = format!("lab/10.0.0.{number}/#");
-                exchange.subscribe(&filter, false).await.unwrap();
-            }
-            let refused = exchange.subscribe("lab/+/usb", false).await.err();
-            assert_eq!(refused, Some(SubscribeError::TooMany));
-            assert!(exchange.subscribe("lab/10.0.0.1/ack", false).await.is_ok());
-        };
-        play(&exchange, answers, scene).await;
-    }
-
-    #[tokio::test]
-    async fn without_a_router_nothing_is_acknowledged() {
-        let (exchange, answers) = open();
-        kill_router(&exchange.dial);
-        assert_eq!(exchange.confirm(answers).await, RouterGone);
-        exchange.publish(message("lab/policy", b"exam".to_vec()));
-        assert_eq!(exchange.taken().await, Err(RouterGone));
-        let refused = exchange.subscribe("lab/#", true).await.err();
-        assert_eq!(refused, Some(SubscribeError::Gone(RouterGone)));
-    }
-}
+pub(crate) mod tests;

@@ -1,9 +1,9 @@
 //! How much one address, one IPv6 /64 and all clients together may do.
 //!
-//! Owns an [`Accounts`] book: connections are counted, messages and bytes are drawn from token buckets. A bucket
+//! Owns a book of accounts: connections are counted, messages and bytes are drawn from token buckets. A bucket
 //! may go into debt, and the answer is how long to wait until the debt is paid; so a burst passes, a flood is
 //! slowed to the rate, and the caller ends whoever stays over it. Staff is not booked here. Bounded: accounts
-//! that have nothing to say are forgotten, and beyond [`MAX_ACCOUNTS`] no stranger is let in.
+//! that have nothing to say are forgotten, and beyond 65,536 of them no stranger is let in.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ const SWEEP_AT: usize = 4_096;
 /// A bucket holds what flows into it in this time: a PC that was away for long may send what it has kept.
 const BURST_SECONDS: u32 = 20;
 
-/// A limit for one address, one IPv6 /64 and all together: `16,512,2048`.
+/// A limit for one address, one IPv6 /64 and all together: `16,3072,4096`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// For one address.

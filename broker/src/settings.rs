@@ -23,7 +23,7 @@ use crate::{
 /// What was typed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Where to listen for MQTT; [::]:1883 takes IPv6 and IPv4
+    /// Where to listen for MQTT; `[::]:1883` takes IPv6 and IPv4
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -63,7 +63,7 @@ pub struct Args {
         long,
         value_name = "N,N,N",
         env = "LABWATCH_MAX_CONNECTIONS",
-        default_value = "16,512,2048"
+        default_value = "16,3072,4096"
     )]
     pub max_connections: String,
 
@@ -168,10 +168,10 @@ fn read_address(text: &str) -> Result<SocketAddr, String> {
 fn read_passwords(file: &str) -> Result<StaffPasswords, String> {
     let said = |error: std::io::Error| format!("{file}: {error}");
     let mode = fs::metadata(file).map_err(said)?.mode();
-    if mode & 0o077 != 0 {
+    if mode & 0o027 != 0 {
         let mode = mode & 0o7777;
         return Err(format!(
-            "{file}: others may read it (mode {mode:04o}); chmod 600 it"
+            "{file}: others may read or change it (mode {mode:04o}); chmod 600 it"
         ));
     }
     let text = fs::read_to_string(file).map_err(said)?;

@@ -8,9 +8,10 @@
 //! ```
 
 use std::{
-    fs,
+    ffi::OsStr,
+    fs::{self, Permissions},
     net::{IpAddr, Ipv4Addr},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -30,6 +31,9 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
 /// The name that the gateway's DNS gives it.
 pub const INTERNET_NAME: &str = "www.example.test";
+
+/// Every user's of Mosquitto, in the lab.
+pub const PASSWORD: &str = "only for the lab";
 
 static LABS: AtomicUsize = AtomicUsize::new(0);
 
@@ -261,6 +265,55 @@ impl Lab {
         broker
     }
 
+    /// Starts Mosquitto on the server with the shipped configuration: a user for each PC, and staff.
+    ///
+    /// # Panics
+    /// When a password cannot be made.
+    #[must_use]
+    pub fn start_mosquitto(&self) -> Program {
+        let dir = self.dir.path();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        fs::set_permissions(dir, Permissions::from_mode(0o711)).unwrap();
+        fs::create_dir_all(dir.join("packaging/mosquitto")).unwrap();
+        for file in ["mosquitto.conf", "packaging/mosquitto/acl"] {
+            fs::copy(shipped.join(file), dir.join(file)).unwrap();
+        }
+        fs::write(dir.join("mosquitto.passwd"), "").unwrap();
+        let pcs = self.pcs.iter().map(|pc| pc.ip.to_string());
+        for user in pcs.chain(["staff".to_owned()]) {
+            let mut command = Command::new("mosquitto_passwd");
+            command.args(["-b", "mosquitto.passwd", &user, PASSWORD]);
+            let made = command.current_dir(dir).status().unwrap();
+            assert!(made.success(), "a password for {user}");
+        }
+        // As root Mosquitto runs as its own user.
+        let chown = Command::new("chown")
+            .arg("mosquitto")
+            .arg(dir.join("mosquitto.passwd"))
+            .status();
+        assert!(chown.unwrap().success());
+        let mut command = self.server.command("mosquitto");
+        command.args(["-c", "mosquitto.conf"]).current_dir(dir);
+        let broker = Program::start("mosquitto", &mut command);
+        self.await_broker();
+        broker
+    }
+
+    /// The flags with which a user of [`Self::start_mosquitto`] is let in.
+    ///
+    /// # Panics
+    /// When the password file cannot be written.
+    #[must_use]
+    pub fn credentials(&self, user: &str) -> Vec<String> {
+        let file = self.dir.path().join("password");
+        fs::write(&file, PASSWORD).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let file = file.to_str().unwrap();
+        ["--username", user, "--password-file", file]
+            .map(str::to_owned)
+            .into()
+    }
+
     /// Waits until something listens on the broker's port.
     pub fn await_broker(&self) {
         self.server.inside(|| {
@@ -278,7 +331,7 @@ impl Lab {
 
     /// Starts the recorder on the server.
     #[must_use]
-    pub fn start_recorder(&self, flags: &[&str]) -> Program {
+    pub fn start_recorder(&self, flags: &[impl AsRef<OsStr>]) -> Program {
         let mut command = self.server.command(labwatch("recorder"));
         command.arg("--dir").arg(self.records()).args(flags);
         let recorder = Program::start("recorder", &mut command);
@@ -288,7 +341,7 @@ impl Lab {
 
     /// Starts the notifier on the server, console only.
     #[must_use]
-    pub fn start_notifier(&self, flags: &[&str]) -> Program {
+    pub fn start_notifier(&self, flags: &[impl AsRef<OsStr>]) -> Program {
         let mut command = self.server.command(labwatch("notifier"));
         let notifier = Program::start("notifier", command.args(["--desktop", "off"]).args(flags));
         let _ = notifier.wait_for(&["connected to the broker"]);
@@ -303,7 +356,7 @@ impl Lab {
 
     /// Starts the agent of a PC, with the server as its broker.
     #[must_use]
-    pub fn start_agent(&self, pc: &Machine, flags: &[&str]) -> Program {
+    pub fn start_agent(&self, pc: &Machine, flags: &[impl AsRef<OsStr>]) -> Program {
         let mut command = pc.command(labwatch("agent"));
         command
             .args(["--broker", &format!("mqtt://{SERVER}:1883"), "--state-dir"])

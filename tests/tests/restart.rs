@@ -16,6 +16,7 @@ use labwatch_tests::{
     record, skipped, traffic,
 };
 
+const NONE: &[&str] = &[];
 const TOOLS: [&str; 3] = ["ip", "dnsmasq", "sysctl"];
 
 /// The whole room, each part replaceable.
@@ -32,9 +33,9 @@ impl Room {
     fn open() -> Self {
         let lab = Lab::new();
         let broker = lab.start_broker();
-        let recorder = lab.start_recorder(&[]);
-        let notifier = lab.start_notifier(&[]);
-        let agent = lab.start_agent(&lab.pcs[0], &[]);
+        let recorder = lab.start_recorder(NONE);
+        let notifier = lab.start_notifier(NONE);
+        let agent = lab.start_agent(&lab.pcs[0], NONE);
         let room = Self {
             lab,
             broker,
@@ -95,19 +96,19 @@ fn each_part_is_killed_and_started_again_and_new_events_arrive() {
     room.an_event_arrives();
 
     room.recorder.kill();
-    room.recorder = room.lab.start_recorder(&[]);
+    room.recorder = room.lab.start_recorder(NONE);
     room.all_others_run();
     room.an_event_arrives();
 
     room.notifier.kill();
-    room.notifier = room.lab.start_notifier(&[]);
+    room.notifier = room.lab.start_notifier(NONE);
     room.all_others_run();
     room.an_event_arrives();
 
     room.agent.kill();
     let address = room.watched().ip.to_string();
     let _ = room.notifier.wait_for(&[&address, "lost"]);
-    room.agent = room.lab.start_agent(room.watched(), &[]);
+    room.agent = room.lab.start_agent(room.watched(), NONE);
     room.all_others_run();
     room.an_event_arrives();
 

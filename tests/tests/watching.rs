@@ -9,6 +9,7 @@
 
 use labwatch_tests::{lab::Lab, skipped};
 
+const NONE: &[&str] = &[];
 const TOOLS: [&str; 4] = ["ip", "dnsmasq", "mosquitto_sub", "mosquitto_pub"];
 
 #[test]
@@ -23,7 +24,7 @@ fn the_server_sees_the_lab_live_and_a_pc_only_its_own() {
     let mut spy = lab.watch(one, &["-t", "lab/#"]);
     let mut neighbour = lab.watch(one, &["-t", &format!("lab/{}/status", two.ip)]);
     let own = lab.watch(one, &["-t", &format!("lab/{}/status", one.ip)]);
-    let _agents = [lab.start_agent(one, &[]), lab.start_agent(two, &[])];
+    let _agents = [lab.start_agent(one, NONE), lab.start_agent(two, NONE)];
 
     for pc in [one, two] {
         let _ = live.wait_for(&[&format!("lab/{}/status", pc.ip), "online"]);

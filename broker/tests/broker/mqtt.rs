@@ -111,7 +111,7 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut length = body.len();
     loop {
         let more = if length > 0x7f { 0x80 } else { 0 };
-        bytes.push((length & 0x7f) as u8 | more);
+        bytes.push(u8::try_from(length & 0x7f).unwrap() | more);
         length >>= 7;
         if length == 0 {
             break;
