@@ -8,6 +8,7 @@
 )]
 
 use std::{
+    io::{Write as _, stderr},
     net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -54,7 +55,8 @@ impl Drop for Broker {
 fn mosquitto_is_missing() -> bool {
     let missing = Command::new("mosquitto").arg("-h").output().is_err();
     if missing {
-        eprintln!(
+        let _ = writeln!(
+            stderr(),
             "SKIPPED: mosquitto is not installed, the session was not tried against a real broker"
         );
     }

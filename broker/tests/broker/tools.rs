@@ -1,7 +1,7 @@
 //! The broker with other people's clients and as a program: TLS, mosquitto's tools, the command line.
 use std::{
     fs::{self, Permissions},
-    io::Write as _,
+    io::{Write as _, stderr},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -124,7 +124,10 @@ async fn mosquittos_tools_publish_and_subscribe() {
         .output()
         .is_err()
     {
-        eprintln!("SKIPPED: mosquitto_sub is not installed (package mosquitto-clients)");
+        let _ = writeln!(
+            stderr(),
+            "SKIPPED: mosquitto_sub is not installed (package mosquitto-clients)"
+        );
         return;
     }
     let broker = TestBroker::start(settings()).await;
