@@ -22,11 +22,7 @@ mod links;
 mod lookup;
 pub mod names;
 pub mod packet;
-#[expect(
-    clippy::disallowed_methods,
-    reason = "shell: looks through /proc on its own thread"
-)]
-mod processes;
+pub mod processes;
 mod recent;
 pub mod report;
 pub mod surroundings;

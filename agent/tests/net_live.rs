@@ -409,7 +409,7 @@ fn another_programs_contact_is_named_and_the_brokers_is_not_told() {
     bash.kill().unwrap();
     bash.wait().unwrap();
     assert_eq!(end(&told.fields.destination), "10.77.0.2:2222");
-    assert_eq!(told.fields.lab.attribution, Some(Attribution::Polled));
+    assert_eq!(told.fields.lab.attribution, Some(Attribution::Exact));
     let process = told.fields.process.unwrap();
     assert_eq!(process.name.as_deref(), Some("bash"));
     assert_eq!(process.user.unwrap().name, "root");

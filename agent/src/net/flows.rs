@@ -28,7 +28,7 @@ use labwatch_contract::{
     scope::{Networks, Scope, protocol},
 };
 
-pub use announcements::{BURST, NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW};
+pub use announcements::{BURST, Found, NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW};
 pub use conversations::IDLE;
 pub use totals::MOST_PEERS;
 
@@ -76,6 +76,10 @@ pub struct Socket {
     pub own: SocketAddr,
     /// The other end.
     pub peer: SocketAddr,
+    /// Who opened the conversation.
+    pub direction: Direction,
+    /// Index of the interface that its packet was seen on.
+    pub interface: u32,
 }
 
 /// The state machine.
@@ -162,12 +166,12 @@ impl Flows {
     pub fn handle_frame(&mut self, frame: &Frame<'_>, interface: u32, now: Moment) {
         self.totals.add_frame(interface, frame.len);
         match frame.content {
-            Content::Ip(packet) => self.handle_packet(&packet, frame.len, now),
+            Content::Ip(packet) => self.handle_packet(&packet, frame.len, interface, now),
             Content::Other | Content::Malformed => self.totals.add_other(frame.len),
         }
     }
 
-    fn handle_packet(&mut self, packet: &Packet<'_>, len: u32, now: Moment) {
+    fn handle_packet(&mut self, packet: &Packet<'_>, len: u32, interface: u32, now: Moment) {
         let seen = Sighting::new(packet, &self.own);
         let belonging = seen
             .is_of_conversation()
@@ -183,7 +187,7 @@ impl Flows {
         self.totals.add(&share, now.uptime);
         if let Some(belonging) = belonging {
             self.hear_names(packet, &belonging, now);
-            self.tell_if_new(&seen, &belonging, now);
+            self.tell_if_new(&seen, &belonging, interface, now);
         }
     }
 
@@ -218,37 +222,36 @@ impl Flows {
         }
     }
 
-    fn tell_if_new(&mut self, seen: &Sighting, belonging: &Belonging, now: Moment) {
+    /// The program of a conversation that is not told by itself is asked for as well: for the report, or the sum of a burst.
+    fn tell_if_new(&mut self, seen: &Sighting, belonging: &Belonging, interface: u32, now: Moment) {
         let is_told = match belonging.scope {
             Scope::Intranet => belonging.is_new && !self.is_own_broker(belonging),
             Scope::Internet => self.totals.is_first_contact(seen.peer),
             _ => false,
         };
-        if !is_told {
+        if !is_told && !belonging.is_new {
             return;
         }
-        let opening = Opening {
-            conversation: belonging.conversation,
-            direction: belonging.direction,
-            scope: belonging.scope,
-            contact: seen.contact(),
-            source_port: seen.ports.map(|(own, peer)| match belonging.direction {
-                Direction::Ingress => peer,
-                _ => own,
-            }),
-        };
-        let socket = socket(seen);
-        let owner = if socket.is_none() {
-            Some(Owner::Unknown)
-        } else {
-            None
-        };
-        if let Some(ticket) = self.announcements.add(opening, owner, now) {
-            self.outputs
-                .extend(socket.map(|socket| Output::FindOwner(ticket, socket)));
+        let socket = socket(seen, belonging.direction, interface);
+        let told = is_told.then(|| {
+            let owner = socket.is_none().then_some(Owner::Unknown);
+            self.announcements.add(opening(seen, belonging), owner, now)
+        });
+        let ticket = told.flatten();
+        if ticket.is_some() {
             self.find_name(seen.peer, now);
-            self.release(now);
         }
+        let in_burst = is_told.then_some(belonging.scope);
+        let ask = || {
+            self.announcements
+                .ask(belonging.conversation, in_burst, now)
+        };
+        if let Some(socket) = socket
+            && let Some(ticket) = ticket.or_else(ask)
+        {
+            self.outputs.push_back(Output::FindOwner(ticket, socket));
+        }
+        self.release(now);
     }
 
     /// Where the broker runs on this very PC, those who come to it are infrastructure as well.
@@ -277,7 +280,7 @@ impl Flows {
     /// Takes in the answer to [`Output::FindOwner`].
     pub fn handle_owner(&mut self, ticket: Ticket, owner: Owner, now: Moment) {
         let program = match &owner {
-            Owner::Program(process) => process.name.clone(),
+            Owner::Program(found) => found.process.name.clone(),
             Owner::Agent | Owner::Unknown => None,
         };
         let conversation = self.announcements.handle_owner(ticket, owner);
@@ -393,13 +396,28 @@ impl Flows {
     }
 }
 
-fn socket(seen: &Sighting) -> Option<Socket> {
+fn opening(seen: &Sighting, belonging: &Belonging) -> Opening {
+    Opening {
+        conversation: belonging.conversation,
+        direction: belonging.direction,
+        scope: belonging.scope,
+        contact: seen.contact(),
+        source_port: seen.ports.map(|(own, peer)| match belonging.direction {
+            Direction::Ingress => peer,
+            _ => own,
+        }),
+    }
+}
+
+fn socket(seen: &Sighting, direction: Direction, interface: u32) -> Option<Socket> {
     let (own, peer) = seen.ports?;
     let has_table = matches!(seen.protocol, protocol::TCP | protocol::UDP);
     has_table.then(|| Socket {
         protocol: seen.protocol,
         own: SocketAddr::new(seen.own, own),
         peer: SocketAddr::new(seen.peer, peer),
+        direction,
+        interface,
     })
 }
 

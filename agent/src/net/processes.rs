@@ -1,60 +1,107 @@
-//! Finds the program behind a socket by looking through `/proc`, off the packet path on one thread of its own.
+//! Finds the program and the user behind a socket, off the packet path on one thread of its own.
 //!
-//! `/proc/net/{tcp,udp}{,6}` tells a socket's inode, `/proc/<pid>/fd` whose it is (proc(5)). All questions that wait
-//! are answered by one look. A connection that is already over is not found, nor is the program of another user without
-//! the privilege to see it: then the answer is [`Owner::Unknown`]. Nobody waits for an answer longer than the
-//! state machine says, and when too many questions wait, new ones get none.
+//! ```text
+//! socket -> diag: the kernel names user and inode  -> holders: who has it open -> program, exact
+//!      `--> no such kernel, or in a container: tables --^                      -> program, polled
+//!      `--> closed already: notices of processes that ended meanwhile          -> program, polled; or none
+//! ```
+//! `diag`, `notices`, `tables` and `programs` are pure; `netlink`, `holders` and `users` ask the system. All questions
+//! that wait are answered by one search, which ends when nobody waits for its answer any more; when too many questions wait, new ones get none.
+//! Without the right to look at other users' programs their name is missing, their user is not.
 
 use std::{
-    collections::HashMap,
-    fs::{self, DirEntry},
-    os::unix::fs::MetadataExt as _,
-    path::Path,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use labwatch_contract::event::contact::{Process, User};
-use labwatch_contract::scope::protocol;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    time::{ClockId, clock_gettime},
+};
 use tokio::sync::mpsc;
 
 use super::flows::{Owner, Socket, Ticket};
 
-mod tables;
+pub mod diag;
+mod finder;
+#[expect(clippy::disallowed_methods, reason = "shell: looks through /proc")]
+mod holders;
+mod netlink;
+pub mod notices;
+mod programs;
+pub mod tables;
+mod users;
 
-const MOST_WAITING: usize = 64;
-const MOST_USERS: usize = 256;
+use finder::Finder;
 
-type Question = (Ticket, Socket);
+const MOST_WAITING: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    ticket: Ticket,
+    socket: Socket,
+    asked: Duration,
+}
 
 /// Asks the thread; its answers come by the receiver of [`start`].
-pub(super) struct Processes(SyncSender<Question>);
+pub(super) struct Processes {
+    questions: SyncSender<Question>,
+    /// A byte wakes the thread, the end of the stream ends it.
+    bell: UnixStream,
+}
 
 impl Processes {
-    pub(super) fn ask(&self, ticket: Ticket, socket: Socket) {
-        if self.0.try_send((ticket, socket)).is_err() {
+    pub(super) fn ask(&mut self, ticket: Ticket, socket: Socket) {
+        let question = Question {
+            ticket,
+            socket,
+            asked: monotonic(),
+        };
+        if self.questions.try_send(question).is_err() {
             tracing::debug!("too many sockets wait for their program's name");
         }
+        // A full stream has rung already.
+        let _ = self.bell.write(&[0]);
     }
 }
 
-/// Starts the thread; it ends when the [`Processes`] is dropped.
+/// Starts the thread; it ends when the [`Processes`] is dropped. It sees the network namespace of the caller.
 pub(super) fn start() -> anyhow::Result<(Processes, mpsc::Receiver<(Ticket, Owner)>)> {
     let (ask, questions) = sync_channel(MOST_WAITING);
     let (answer, answers) = mpsc::channel(MOST_WAITING);
+    let (bell, rung) =
+        UnixStream::pair().context("cannot make the bell of the thread that finds programs")?;
+    bell.set_nonblocking(true)?;
+    rung.set_nonblocking(true)?;
     thread::Builder::new()
         .name("processes".into())
-        .spawn(move || run(&questions, &answer))
+        .spawn(move || run(&questions, rung, &answer))
         .context("cannot start the thread that finds programs")?;
-    Ok((Processes(ask), answers))
+    let processes = Processes {
+        questions: ask,
+        bell,
+    };
+    Ok((processes, answers))
 }
 
-fn run(questions: &Receiver<Question>, answers: &mpsc::Sender<(Ticket, Owner)>) {
-    let mut users = Users::default();
-    while let Ok(first) = questions.recv() {
-        let waiting: Vec<Question> = std::iter::once(first).chain(questions.try_iter()).collect();
-        for answer in look(&waiting, &mut users) {
+fn run(
+    questions: &Receiver<Question>,
+    mut bell: UnixStream,
+    answers: &mpsc::Sender<(Ticket, Owner)>,
+) {
+    let mut finder = Finder::new();
+    loop {
+        wait(&bell, &finder);
+        if has_ended(&mut bell) {
+            return;
+        }
+        finder.hear();
+        let waiting: Vec<Question> = questions.try_iter().take(MOST_WAITING).collect();
+        for answer in finder.answer(&waiting) {
             if answers.blocking_send(answer).is_err() {
                 return;
             }
@@ -62,97 +109,35 @@ fn run(questions: &Receiver<Question>, answers: &mpsc::Sender<(Ticket, Owner)>) 
     }
 }
 
-fn look(waiting: &[Question], users: &mut Users) -> Vec<(Ticket, Owner)> {
-    let inodes: Vec<(Ticket, Option<u64>)> = waiting
-        .iter()
-        .map(|(ticket, socket)| (*ticket, inode(socket)))
-        .collect();
-    let wanted = inodes.iter().filter_map(|(_, inode)| *inode).collect();
-    let owners = owners(wanted, users);
-    let owner = |inode: Option<u64>| inode.and_then(|inode| owners.get(&inode).cloned());
-    inodes
-        .into_iter()
-        .map(|(ticket, inode)| (ticket, owner(inode).unwrap_or(Owner::Unknown)))
-        .collect()
+/// Until a question, a notice, or the moment at which a question that was put off is due.
+fn wait(bell: &UnixStream, finder: &Finder) {
+    let mut sources = vec![PollFd::new(bell, PollFlags::IN)];
+    sources.extend(
+        finder
+            .notices()
+            .map(|notices| PollFd::new(notices, PollFlags::IN)),
+    );
+    let timeout = finder
+        .due()
+        .and_then(|due| Timespec::try_from(due.saturating_sub(monotonic())).ok());
+    if let Err(error) = poll(&mut sources, timeout.as_ref()) {
+        tracing::debug!("waiting for questions: {error}");
+    }
 }
 
-/// An IPv4 conversation may belong to a socket of IPv6.
-fn inode(socket: &Socket) -> Option<u64> {
-    let tables = match socket.protocol {
-        protocol::TCP => ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"],
-        _ => ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"],
-    };
-    let texts = tables.map(|path| fs::read_to_string(path).unwrap_or_default());
-    tables::inode(&texts, socket)
-}
-
-fn owners(mut wanted: Vec<u64>, users: &mut Users) -> HashMap<u64, Owner> {
-    let mut found = HashMap::new();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for entry in processes {
-        if wanted.is_empty() {
-            break;
-        }
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let sockets = fs::read_dir(entry.path().join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        for inode in sockets.filter_map(|fd| inode_of(&fd)) {
-            if wanted.contains(&inode) {
-                wanted.retain(|&one| one != inode);
-                found.insert(inode, owner(pid, &entry.path(), users));
-            }
+fn has_ended(bell: &mut UnixStream) -> bool {
+    let mut rings = [0; 2 * MOST_WAITING];
+    loop {
+        match bell.read(&mut rings) {
+            Ok(0) => return true,
+            Ok(length) if length == rings.len() => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => return false,
         }
     }
-    found
 }
 
-fn inode_of(fd: &DirEntry) -> Option<u64> {
-    let target = fs::read_link(fd.path()).ok()?;
-    let inode = target
-        .to_str()?
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?;
-    inode.parse().ok()
-}
-
-fn owner(pid: u32, folder: &Path, users: &mut Users) -> Owner {
-    if pid == std::process::id() {
-        return Owner::Agent;
-    }
-    let name = fs::read_to_string(folder.join("comm")).ok();
-    let executable = fs::read_link(folder.join("exe")).ok();
-    let uid = fs::metadata(folder).ok().map(|folder| folder.uid());
-    Owner::Program(Process {
-        name: name.map(|name| name.trim_end_matches('\n').to_owned()),
-        pid: Some(pid),
-        executable: executable.map(|path| path.to_string_lossy().into_owned()),
-        user: uid.map(|uid| User {
-            name: users.name(uid),
-        }),
-    })
-}
-
-/// Login names; asking for one may take a directory server, so each is asked for once.
-#[derive(Default)]
-struct Users(HashMap<u32, String>);
-
-impl Users {
-    fn name(&mut self, uid: u32) -> String {
-        if self.0.len() >= MOST_USERS {
-            self.0.clear();
-        }
-        let look_up = || {
-            let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
-            user.map_or_else(|| uid.to_string(), |user| user.name)
-        };
-        self.0.entry(uid).or_insert_with(look_up).clone()
-    }
+/// On the clock that never jumps and that the kernel stamps its notices with.
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }

@@ -84,7 +84,7 @@ pub async fn watch(
     let bell = Bell::new()?;
     let (processes, mut owners) = processes::start()?;
     let (lookup, mut names) = lookup::start()?;
-    let outside = Outside {
+    let mut outside = Outside {
         processes,
         lookup,
         occurrences,
@@ -94,7 +94,7 @@ pub async fn watch(
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = watch.deliver(&outside) => {}
+            () = watch.deliver(&mut outside) => {}
         }
         tokio::select! {
             biased;
@@ -108,7 +108,7 @@ pub async fn watch(
         }
     }
     watch.finish();
-    let _ = tokio::time::timeout(FAREWELL, watch.deliver(&outside)).await;
+    let _ = tokio::time::timeout(FAREWELL, watch.deliver(&mut outside)).await;
     Ok(())
 }
 
@@ -173,7 +173,7 @@ impl Watch {
         }
     }
 
-    async fn deliver(&mut self, outside: &Outside) {
+    async fn deliver(&mut self, outside: &mut Outside) {
         while self.flows.has_output() {
             // Room first: a wait that is given up takes no event with it.
             let room = outside.occurrences.reserve().await;

@@ -82,11 +82,11 @@ pub struct User {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attribution {
-    /// The kernel named the socket's owner.
+    /// The kernel showed this very socket and the process that has it open.
     Exact,
-    /// Found by looking through `/proc` a moment later.
+    /// Concluded: from tables of sockets, or because it ended when the socket was closed. `lab.reason` says so.
     Polled,
-    /// Not known, also what another version says.
+    /// The program is not known (its user may be), also what another version says.
     #[serde(other)]
     None,
 }
@@ -124,4 +124,7 @@ pub struct Burst {
     pub peers: Vec<IpAddr>,
     /// Their service ports, at most 100 of them.
     pub ports: Vec<u16>,
+    /// Names of the programs behind them, at most 16 and as far as they were found. Foreign text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<String>,
 }

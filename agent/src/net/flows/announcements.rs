@@ -3,7 +3,7 @@
 //! An event waits at most [`PROGRAM_WAIT`] for the name of the program, and one about an internet peer also at most
 //! [`NAME_WAIT`] for the name of the peer; then it goes without. More than [`BURST`] within [`WINDOW`] are not
 //! told one by one, but summed until the window is over. Before an event goes its scope is looked at again: what has turned out
-//! to be infrastructure meanwhile (the broker, the agent's own sockets) is dropped.
+//! to be infrastructure meanwhile (the broker, the agent's own connection to one whose address is not known yet) is dropped.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,20 +34,35 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 
 /// So many peers and ports stand in the sum of a burst.
 const MOST_LISTED: usize = 100;
+/// So many programs, as in a report.
+const MOST_PROGRAMS: usize = 16;
+/// Of conversations that are not told by themselves so many wait for their program at a time; for the rest nobody asks.
+const MOST_ASKED: usize = 256;
 
 /// Who takes part in a conversation on this PC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// This program, found in `/proc`.
-    Program(Process),
+    /// What could be found out about the program.
+    Program(Found),
     /// The agent itself, which opens connections to the broker alone.
     Agent,
     /// Not found.
     Unknown,
 }
 
+/// A program, or as much of it as could be found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The program; perhaps its user alone, perhaps nothing.
+    pub process: Process,
+    /// How the program was found.
+    pub attribution: Attribution,
+    /// What is to be known about how it was found, or why it was not.
+    pub reason: Option<&'static str>,
+}
+
 /// A question about a conversation, to be answered with the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
 /// A new conversation, before it is told.
@@ -74,10 +89,20 @@ struct Pending {
     owner: Option<Owner>,
 }
 
+/// A conversation without an event of its own whose program is asked for.
+#[derive(Debug)]
+struct Asked {
+    conversation: Conversation,
+    since: Duration,
+    /// The scope of the burst that it is part of.
+    in_burst: Option<Scope>,
+}
+
 /// Conversations on their way to an event.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     pending: BTreeMap<Ticket, Pending>,
+    asked: BTreeMap<Ticket, Asked>,
     next: u64,
     intranet: Limiter,
     internet: Limiter,
@@ -92,15 +117,10 @@ impl Announcements {
         owner: Option<Owner>,
         now: Moment,
     ) -> Option<Ticket> {
-        let limiter = match opening.scope {
-            Scope::Internet => &mut self.internet,
-            _ => &mut self.intranet,
-        };
-        if !limiter.admit(&opening, now) {
+        if !self.limiter(opening.scope).admit(&opening, now) {
             return None;
         }
-        let ticket = Ticket(self.next);
-        self.next += 1;
+        let ticket = self.ticket();
         self.pending.insert(
             ticket,
             Pending {
@@ -112,8 +132,53 @@ impl Announcements {
         Some(ticket)
     }
 
+    /// A question for the program of a conversation without an event of its own; `in_burst` is the scope of the burst whose
+    /// sum it is in. `None` when too many wait already.
+    pub(super) fn ask(
+        &mut self,
+        conversation: Conversation,
+        in_burst: Option<Scope>,
+        now: Moment,
+    ) -> Option<Ticket> {
+        let since = now.uptime;
+        if self.asked.len() >= MOST_ASKED {
+            self.asked
+                .retain(|_, asked| asked.since + PROGRAM_WAIT > since);
+        }
+        if self.asked.len() >= MOST_ASKED {
+            return None;
+        }
+        let ticket = self.ticket();
+        let asked = Asked {
+            conversation,
+            since,
+            in_burst,
+        };
+        self.asked.insert(ticket, asked);
+        Some(ticket)
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        ticket
+    }
+
+    fn limiter(&mut self, scope: Scope) -> &mut Limiter {
+        match scope {
+            Scope::Internet => &mut self.internet,
+            _ => &mut self.intranet,
+        }
+    }
+
     /// Takes in an answer; returns the conversation it is about, where that is still waiting.
     pub(super) fn handle_owner(&mut self, ticket: Ticket, owner: Owner) -> Option<Conversation> {
+        if let Some(asked) = self.asked.remove(&ticket) {
+            if let (Some(scope), Owner::Program(found)) = (asked.in_burst, owner) {
+                self.limiter(scope).note_program(found.process.name);
+            }
+            return Some(asked.conversation);
+        }
         let pending = self.pending.get_mut(&ticket)?;
         pending.owner = Some(owner);
         Some(pending.opening.conversation)
@@ -184,14 +249,20 @@ impl Pending {
             _ => (Action::IntranetAccess, false),
         };
         let name = names.get(opening.peer());
-        let (process, attribution) = match owner {
-            Some(Owner::Program(process)) => (Some(process), Attribution::Polled),
-            _ => (None, Attribution::None),
+        let found = match owner {
+            Some(Owner::Program(found)) => Some(found),
+            _ => None,
         };
+        let attribution = found
+            .as_ref()
+            .map_or(Attribution::None, |found| found.attribution);
+        let reason = found.as_ref().and_then(|found| found.reason);
+        let process = found.map(|found| found.process);
         let name_source = name.map(|name| name.source);
         let lab = LabFields {
             scope: Some(opening.scope),
             attribution: Some(attribution),
+            reason: reason.map(str::to_owned),
             name_source: name_source
                 .or(is_internet.then_some(labwatch_contract::event::contact::NameSource::None)),
             ..LabFields::default()
@@ -201,7 +272,7 @@ impl Pending {
             time: since.time,
             action,
             fields: Fields {
-                process,
+                process: process.filter(|process| *process != Process::default()),
                 lab,
                 ..fields
             },
@@ -273,11 +344,17 @@ impl Limiter {
             burst: Burst::default(),
         });
         sum.burst.count += 1;
-        list(&mut sum.burst.peers, opening.peer());
+        list(&mut sum.burst.peers, opening.peer(), MOST_LISTED);
         if let Some(port) = opening.conversation.service_port {
-            list(&mut sum.burst.ports, port);
+            list(&mut sum.burst.ports, port, MOST_LISTED);
         }
         false
+    }
+
+    fn note_program(&mut self, name: Option<String>) {
+        if let (Some(sum), Some(name)) = (&mut self.sum, name) {
+            list(&mut sum.burst.processes, name, MOST_PROGRAMS);
+        }
     }
 
     fn due(&self) -> Option<Duration> {
@@ -310,8 +387,8 @@ fn burst_occurrence(scope: Scope, burst: Burst, start: Timestamp, end: Timestamp
     }
 }
 
-fn list<T: PartialEq>(listed: &mut Vec<T>, value: T) {
-    if listed.len() < MOST_LISTED && !listed.contains(&value) {
+fn list<T: PartialEq>(listed: &mut Vec<T>, value: T, most: usize) {
+    if listed.len() < most && !listed.contains(&value) {
         listed.push(value);
     }
 }
