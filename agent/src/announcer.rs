@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use labwatch_contract::{status::JournalRange, topic::Root};
+use labwatch_contract::{
+    status::{JournalRange, Reason},
+    topic::Root,
+};
 use labwatch_link::session::{self, Connected, Message};
 use tokio::sync::watch;
 
@@ -10,6 +13,7 @@ use crate::{
     degraded::Degraded,
     identity,
     presence::{self, Hello, Presence},
+    shutdown,
 };
 
 /// Says who this PC is on each connection.
@@ -60,7 +64,13 @@ impl session::Presence for Announcer {
     }
 
     fn offline(&mut self, connection: &Connected) -> Option<Message> {
-        self.presence.leave(connection, self.hello(connection))
+        let reason = if shutdown::is_under_way("systemctl") {
+            Reason::Shutdown
+        } else {
+            Reason::Stopped
+        };
+        self.presence
+            .leave(connection, self.hello(connection), reason)
     }
 
     fn filters(&mut self, connection: &Connected) -> Vec<String> {

@@ -27,6 +27,11 @@ mod presence;
 mod ready;
 pub mod replay;
 pub mod settings;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: asks systemd, and waits a moment for the answer"
+)]
+mod shutdown;
 #[expect(clippy::disallowed_methods, reason = "shell: waits for the disk")]
 mod syncer;
 pub mod usb;

@@ -66,16 +66,15 @@ impl Presence {
         )
     }
 
-    /// `offline` in order.
+    /// `offline` in order, and why.
     #[must_use]
-    pub(crate) fn leave(&self, connection: &Connected, hello: Hello) -> Option<Message> {
-        write(
-            &self.root,
-            connection,
-            hello,
-            (Word::Offline, Reason::Stopped),
-            None,
-        )
+    pub(crate) fn leave(
+        &self,
+        connection: &Connected,
+        hello: Hello,
+        reason: Reason,
+    ) -> Option<Message> {
+        write(&self.root, connection, hello, (Word::Offline, reason), None)
     }
 
     /// `offline`, to be said by the broker.

@@ -139,3 +139,30 @@ pub enum Verdict {
     /// It will have to be talked about.
     Suspected,
 }
+
+/// What is not to be shown for a while: topic `alerts/mute-<target>`, retained. It is recorded like any alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mute {
+    /// When.
+    #[serde(rename = "@timestamp")]
+    pub timestamp: Timestamp,
+    /// Who.
+    pub user: AckUser,
+    /// What, and until when.
+    pub lab: MuteLab,
+}
+
+/// What is muted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MuteLab {
+    /// A PC's address, or a rule's id.
+    pub target: String,
+    /// From then on it is shown again.
+    pub until: Timestamp,
+}
+
+/// What the id of a mute begins with, in place of an incident's.
+pub const MUTE_PREFIX: &str = "mute-";
+
+/// The id under which a notifier says that it watches; an alert with rule `watching`.
+pub const WATCHING: &str = "watching";

@@ -45,6 +45,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub const FAREWELL: Duration = Duration::from_secs(3);
 /// Incoming packets may be larger than what our broker takes: an endless reconnect would follow otherwise.
 const MAX_INCOMING: usize = 2 * MAX_PACKET;
+/// How often it is checked that the address of the connection is still ours.
+const ADDRESS_CHECK: Duration = Duration::from_secs(1);
 /// A connection that lived as long was a success.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -312,4 +314,16 @@ async fn route(broker: &BrokerUrl, attempt: usize) -> io::Result<Connected> {
         local,
         broker: peer,
     })
+}
+
+/// Ends once an address is no longer one of this machine's. A connection from it is dead by then, but TCP would
+/// go on trying for longer than anybody may be missed. Whether an address is ours, binding to it tells.
+async fn address_lost(local: IpAddr) {
+    loop {
+        sleep(ADDRESS_CHECK).await;
+        let bound = UdpSocket::bind((local, 0)).await;
+        if bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable) {
+            return;
+        }
+    }
 }

@@ -118,4 +118,4 @@ impl<W: Write> Writer<W> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,4 +1,4 @@
-//! From an MQTT message to a [`Finding`]: topic, payload, rules, roll.
+//! From an MQTT message to a [`Finding`]: topic, payload, rules, silence.
 //!
 //! Whatever is no topic of ours, no valid payload, belongs to another topic than it came by, or lacks the
 //! fields of its action is refused: counted, never shown. Topics that no rule asks for are not read at all; the
@@ -7,15 +7,16 @@
 use std::{net::IpAddr, time::Duration};
 
 use labwatch_contract::{
-    event::{Event, Head},
+    event::{Event, Fields, Head},
     status::Status,
     time::Timestamp,
     topic::{Leaf, Root, Topic},
 };
 
-use crate::rules::{
-    self, Finding,
-    presence::{Roll, Seen},
+use crate::{
+    echo::PROBE_PORT,
+    rules::{self, Finding},
+    silence::{Seen, Silence},
 };
 
 /// At most so often it is said that messages were refused.
@@ -25,7 +26,8 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Inbox {
     root: Root,
-    roll: Roll,
+    /// Who is there, and who should be.
+    pub silence: Silence,
     refused: u64,
     said: Option<(u64, Duration)>,
     broker_lost: bool,
@@ -49,36 +51,43 @@ enum Refusal {
 }
 
 impl Inbox {
-    /// An inbox for the topics under `root`, with an empty roll.
+    /// An inbox for the topics under `root`, with nobody there yet.
     #[must_use]
     pub fn new(root: Root) -> Self {
         Self {
             root,
-            roll: Roll::default(),
+            silence: Silence::default(),
             refused: 0,
             said: None,
             broker_lost: false,
         }
     }
 
-    /// The broker has accepted us; news only when it had been lost.
-    pub fn connected(&mut self, at: Timestamp) -> Option<Finding> {
+    /// The broker has accepted us `now` after the start; news only when it had been lost.
+    pub fn connected(&mut self, at: Timestamp, now: Duration) -> Option<Finding> {
+        self.silence.connected(now);
         std::mem::take(&mut self.broker_lost).then(|| rules::broker::back(at))
     }
 
     /// The broker is lost.
     pub fn disconnected(&mut self, reason: &str, at: Timestamp) -> Finding {
         self.broker_lost = true;
+        self.silence.disconnected();
         rules::broker::lost(reason, at)
     }
 
     /// What is to be told of a message, if anything.
     pub fn handle(&mut self, topic: &str, payload: &[u8], seen: Seen) -> Option<Finding> {
         self.read(topic, payload, seen).unwrap_or_else(|refusal| {
-            tracing::debug!("message refused: {refusal}");
-            self.refused = self.refused.saturating_add(1);
+            self.refuse(&refusal);
             None
         })
+    }
+
+    /// Counts a message that cannot be read.
+    pub fn refuse(&mut self, why: &impl std::error::Error) {
+        tracing::debug!("message refused: {why}");
+        self.refused = self.refused.saturating_add(1);
     }
 
     /// How many messages have been refused, when it is time to say so: more of them than last time, and not
@@ -103,9 +112,14 @@ impl Inbox {
         match self.root.parse(topic)? {
             Topic::Pc(address, Leaf::Status) => self.status(address, payload, seen),
             Topic::Pc(address, leaf @ (Leaf::Usb | Leaf::Intranet | Leaf::Interface)) => {
-                event(address, leaf, payload, seen)
+                self.silence.event(address, seen.now);
+                self.event(address, leaf, payload, seen)
             }
-            Topic::Pc(_, Leaf::Net | Leaf::Internet | Leaf::Health | Leaf::Ack)
+            Topic::Pc(address, Leaf::Net | Leaf::Internet | Leaf::Health) if !seen.retained => {
+                Ok(self.silence.sign_of_life(address, seen))
+            }
+            Topic::Pc(_, Leaf::Net | Leaf::Internet | Leaf::Health) => Err(Refusal::Retained),
+            Topic::Pc(_, Leaf::Ack)
             | Topic::Policy
             | Topic::AgentPolicy
             | Topic::Alert(_)
@@ -128,21 +142,42 @@ impl Inbox {
         if status.host.ip.to_canonical() != address {
             return Err(Refusal::OtherPc);
         }
-        Ok(self.roll.handle(address, &status, seen))
+        Ok(self.silence.status(address, &status, seen))
     }
-}
 
-fn event(
-    address: IpAddr,
-    leaf: Leaf,
-    payload: &[u8],
-    seen: Seen,
-) -> Result<Option<Finding>, Refusal> {
-    if seen.retained {
-        return Err(Refusal::Retained);
+    fn event(
+        &self,
+        address: IpAddr,
+        leaf: Leaf,
+        payload: &[u8],
+        seen: Seen,
+    ) -> Result<Option<Finding>, Refusal> {
+        if seen.retained {
+            return Err(Refusal::Retained);
+        }
+        Head::from_payload(payload)?.check_topic(leaf)?;
+        let event = Event::from_payload(payload)?;
+        if self.is_own_probe(&event) {
+            return Ok(None);
+        }
+        Ok(rules::judge(address, &event)?)
     }
-    Head::from_payload(payload)?.check_topic(leaf)?;
-    Ok(rules::judge(address, &Event::from_payload(payload)?)?)
+
+    /// Whether an event tells of a probe that we sent ourselves.
+    fn is_own_probe(&self, event: &Event) -> bool {
+        let Fields {
+            source,
+            destination,
+            network,
+            ..
+        } = &event.occurrence.fields;
+        let (Some(source), Some(network)) = (source, network) else {
+            return false;
+        };
+        let port = destination.as_ref().and_then(|end| end.port);
+        let is_probe = port == Some(PROBE_PORT) || network.transport.contains("icmp");
+        is_probe && self.silence.is_own(source.ip)
+    }
 }
 
 #[cfg(test)]

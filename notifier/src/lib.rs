@@ -19,20 +19,34 @@
 //!
 //! Neither a console that hangs nor a desktop that does not answer keeps the other from telling.
 
+pub mod board;
+mod command;
 mod console;
 #[expect(
     clippy::disallowed_methods,
     reason = "shell: talks to the desktop over D-Bus and waits for it"
 )]
 mod desktop;
+pub mod echo;
 pub mod inbox;
 pub mod incidents;
 #[cfg(test)]
 mod lab;
 pub mod line;
 pub mod popups;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: sockets that ask PCs whether they live"
+)]
+mod prober;
 pub mod rules;
 pub mod settings;
+pub mod silence;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the clock, and talks to the broker"
+)]
+pub mod staff;
 #[expect(
     clippy::disallowed_methods,
     reason = "shell: reads the clock, the environment and the broker's messages"

@@ -1,6 +1,6 @@
 //! From an event or status to a [`Finding`]: which rule it meets, how grave that is, and the line that says so.
 //!
-//! One file per sensor: `usb`, `network`, [`presence`], `broker`. A rule says what happened, who, what, where and by
+//! One file per sensor: `usb`, `network`, `broker`, `notifier`; what silence means stands in [`crate::silence`]. A rule says what happened, who, what, where and by
 //! which program; it never says what it means. Everything foreign in a finding (names of hosts, devices,
 //! programs, domains) has been made harmless, so what comes after may print it as it is.
 //!
@@ -9,7 +9,7 @@
 
 pub(crate) mod broker;
 mod network;
-pub mod presence;
+pub(crate) mod notifier;
 mod usb;
 
 use std::net::IpAddr;
@@ -33,7 +33,15 @@ pub struct Rule {
 }
 
 impl Rule {
-    const fn new(subject: &'static str, id: &'static str, name: &'static str) -> Self {
+    /// Whether what it tells ends the incident: a PC is there again, the broker is.
+    pub(crate) fn resolves(self) -> bool {
+        matches!(
+            self.id,
+            "agent-online" | "agent-moved" | "agents-back" | "broker-back"
+        )
+    }
+
+    pub(crate) const fn new(subject: &'static str, id: &'static str, name: &'static str) -> Self {
         Self { id, name, subject }
     }
 }
@@ -127,7 +135,7 @@ pub(crate) fn who(host: &AlertHost) -> String {
 }
 
 /// The first few of many, and how many more there are: `22, 80, 443 and 9 more`.
-fn some<T: ToString>(things: &[T]) -> String {
+pub(crate) fn some<T: ToString>(things: &[T]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = things.iter().take(SHOWN).map(T::to_string).collect();
     match things.len().saturating_sub(SHOWN) {

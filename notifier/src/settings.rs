@@ -1,6 +1,9 @@
 //! Settings of the notifier: from what was typed ([`Args`]) to what is used ([`Settings`]).
 
-use std::str::FromStr;
+use std::{
+    net::{AddrParseError, IpAddr},
+    str::FromStr,
+};
 
 use clap::builder::BoolishValueParser;
 use labwatch_link::settings::{BrokerArgs, Connection, Problems};
@@ -27,6 +30,19 @@ pub struct Args {
     /// Ring the terminal's bell for what is a warning or graver
     #[arg(long, env = "LABWATCH_BELL", value_parser = BoolishValueParser::new())]
     bell: bool,
+
+    /// Run a command for each alert, the alert as JSON on its stdin (by /bin/sh, 10 s at most)
+    #[arg(long, value_name = "CMD", env = "LABWATCH_EXEC")]
+    exec: Option<String>,
+
+    /// A PC that should be there (repeatable): told when it was never seen
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "LABWATCH_EXPECT",
+        value_delimiter = ','
+    )]
+    expect: Vec<String>,
 }
 
 /// The settings, checked.
@@ -40,6 +56,10 @@ pub struct Settings {
     pub json: bool,
     /// Whether the bell rings.
     pub bell: bool,
+    /// The command that is run for each alert.
+    pub exec: Option<String>,
+    /// PCs that should be there.
+    pub expect: Vec<IpAddr>,
 }
 
 /// Whether alerts pop up on the desktop.
@@ -76,11 +96,22 @@ impl Args {
     pub fn read(&self, problems: &mut Problems) -> Option<Settings> {
         let connection = self.broker.read(problems);
         let desktop = problems.check("--desktop", self.desktop.parse());
+        let exec = self.exec.clone();
+        if exec.as_ref().is_some_and(|line| line.trim().is_empty()) {
+            problems.add("--exec", "the command is empty");
+        }
+        let expect: Vec<_> = self.expect.iter().map(|text| text.parse()).collect();
+        let expect = problems.check(
+            "--expect",
+            expect.into_iter().collect::<Result<_, AddrParseError>>(),
+        );
         Some(Settings {
             connection: connection?,
             desktop: desktop?,
             json: self.json,
             bell: self.bell,
+            exec,
+            expect: expect?,
         })
     }
 }

@@ -8,28 +8,36 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use chrono::Utc;
-use labwatch_contract::time::Timestamp;
+use labwatch_contract::{alert::Alert, time::Timestamp};
 use labwatch_link::{
     service,
-    session::{Incoming, SessionSettings, session},
+    session::{Incoming, Message, Publisher, SessionSettings, session},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::{
+    board::{Admission, Board, Memory},
+    command::{Command, command},
     console::Console,
     desktop::{Desktop, desktop, until},
     inbox::Inbox,
     incidents::{Incidents, Notice},
     line::Style,
-    rules::presence::Seen,
+    prober::{Asker, Probed, prober},
+    rules::{self, Finding},
     settings::{self, Settings},
+    silence::{Seen, Step},
 };
 
 /// Room for messages while one is worked on.
 const INCOMING: usize = 1024;
+/// Posts and marks that may wait for the broker; more than the board gives at once.
+const OUTGOING: usize = 64;
+/// Pop-ups that were dealt with at the desktop.
+const SEEN: usize = 16;
 
 /// Watches the lab until `stop`. Fails when nobody can be told any more: stdout is closed and there are no
 /// pop-ups, or pop-ups were demanded and no desktop answers.
@@ -41,30 +49,64 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let console = Console::start(stdout(), style(settings.json), settings.bell)
         .context("the console's thread cannot start")?;
     let pops_up = settings.desktop != settings::Desktop::Off;
-    let (desktop, screen) = desktop();
+    let (desktop, screen, seen) = desktop(SEEN);
     let desktop = pops_up.then_some(desktop);
     if pops_up {
         tasks.spawn(screen.run(settings.desktop));
     }
-    let (session, publisher, mut incoming) = session(session_settings(&settings), (), stop.clone());
+    let (command, runner) = settings.exec.clone().map(command).unzip();
+    if let Some(runner) = runner {
+        let stop = stop.clone();
+        tasks.spawn(async {
+            runner.run(stop).await;
+            Ok(())
+        });
+    }
+    let (asker, prober, probed) = prober();
+    tasks.spawn(async {
+        prober.run().await;
+        Ok(())
+    });
+    let (session, publisher, incoming) = session(session_settings(&settings), (), stop.clone());
     tasks.spawn(async {
         session.run().await;
         Ok(())
     });
     service::ready();
+    let mut inbox = Inbox::new(settings.connection.root.clone());
+    inbox
+        .silence
+        .expect(settings.expect.iter().copied(), Duration::ZERO);
     let mut watch = Watch {
         start: Instant::now(),
-        inbox: Inbox::new(settings.connection.root),
+        inbox,
         incidents: Incidents::default(),
+        board: Board::new(settings.connection.root),
+        publisher,
+        asker,
+        muted: 0,
         console,
         desktop,
+        command,
     };
-    let result = watch.follow(&mut incoming, &mut tasks, &stop).await;
+    let sources = Sources {
+        incoming,
+        probed,
+        seen,
+    };
+    let result = watch.follow(sources, &mut tasks, &stop).await;
+    watch.last_word();
     stop.cancel();
-    drop(publisher);
     watch.finish().await;
     while tasks.join_next().await.is_some() {}
     result
+}
+
+/// What the service listens to.
+struct Sources {
+    incoming: mpsc::Receiver<Incoming>,
+    probed: mpsc::Receiver<Probed>,
+    seen: mpsc::Receiver<String>,
 }
 
 fn session_settings(settings: &Settings) -> SessionSettings {
@@ -75,7 +117,7 @@ fn session_settings(settings: &Settings) -> SessionSettings {
         // At most 23 characters: any broker takes it.
         client_id: format!("notifier-{id:.12}"),
         connection: settings.connection.clone(),
-        outgoing_queue: 1,
+        outgoing_queue: OUTGOING,
         incoming_queue: INCOMING,
     }
 }
@@ -95,29 +137,43 @@ struct Watch {
     start: Instant,
     inbox: Inbox,
     incidents: Incidents,
+    board: Board,
+    publisher: Publisher,
+    asker: Asker,
+    /// Alerts that were not shown because staff muted them, since that was last logged.
+    muted: u64,
     console: Console,
     desktop: Option<Desktop>,
+    command: Option<Command>,
 }
 
 impl Watch {
     /// Takes what comes and tells what is due, until `stop` or until a task fails.
     async fn follow(
         &mut self,
-        incoming: &mut mpsc::Receiver<Incoming>,
+        mut sources: Sources,
         tasks: &mut JoinSet<anyhow::Result<()>>,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let closed = self.console.closed();
+        let no_popups = self.desktop.is_none();
         loop {
-            let wake = self.incidents.poll_timeout();
+            let wake = self.poll_timeout();
             tokio::select! {
-                message = incoming.recv() => match message {
+                message = sources.incoming.recv() => match message {
                     Some(message) => self.take(message),
                     None => return Ok(()),
                 },
-                () = until(wake.map(|wake| self.start + wake)) => self.wake(),
+                Some(probed) = sources.probed.recv() => match probed {
+                    Probed::From(own) => self.inbox.silence.asked_from(own),
+                    Probed::Answered(address) => self.inbox.silence.answered(address),
+                },
+                Some(incident) = sources.seen.recv() => self.seen(&incident),
+                () = until(wake.map(|wake| self.start + wake)) => {
+                    self.wake(sources.incoming.len() > INCOMING / 2);
+                }
                 Some(ended) = tasks.join_next() => ended.context("a task failed")??,
-                () = closed.cancelled(), if self.desktop.is_none() => {
+                () = closed.cancelled(), if no_popups => {
                     bail!("stdout is closed and there are no pop-ups: nobody can be told");
                 }
                 () = stop.cancelled() => return Ok(()),
@@ -125,51 +181,146 @@ impl Watch {
         }
     }
 
+    fn poll_timeout(&self) -> Option<Duration> {
+        let times = [
+            self.incidents.poll_timeout(),
+            self.inbox.silence.poll_timeout(),
+            self.board.poll_timeout(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
     fn take(&mut self, incoming: Incoming) {
-        let at = Timestamp::from(Utc::now());
+        let (at, now) = (at(), self.now());
         let finding = match incoming {
-            Incoming::Connected(_) => self.inbox.connected(at),
-            Incoming::Disconnected { reason } => Some(self.inbox.disconnected(&reason, at)),
+            Incoming::Connected(_) => {
+                self.board.connected(now);
+                self.inbox.connected(at, now)
+            }
+            Incoming::Disconnected { reason } => {
+                self.board.disconnected();
+                Some(self.inbox.disconnected(&reason, at))
+            }
             Incoming::Message(message) => {
                 let seen = Seen {
                     at,
+                    now,
                     retained: message.retain,
                 };
+                self.pinned(&message);
                 self.inbox.handle(&message.topic, &message.payload, seen)
             }
         };
-        let now = self.now();
-        if let Some(finding) = finding {
-            let notices = self.incidents.handle(finding, now);
-            self.tell(notices);
-        }
+        self.file(finding, now);
         if let Some(refused) = self.inbox.refusals_to_say(now) {
             warn!("{refused} messages so far were no valid event or status and were not shown");
         }
     }
 
-    fn wake(&mut self) {
-        let notices = self.incidents.handle_timeout(self.now());
-        self.tell(notices);
+    /// A message of the board.
+    fn pinned(&mut self, message: &Message) {
+        match self.board.read(message) {
+            Ok(Some(line)) => self.show(&line),
+            Ok(None) => {}
+            Err(error) => self.inbox.refuse(&error),
+        }
     }
 
-    fn tell(&self, notices: Vec<Notice>) {
-        let written = Timestamp::from(Utc::now());
+    /// What is due; `behind` when more messages wait than can be read at once, so that nobody can be called silent.
+    fn wake(&mut self, behind: bool) {
+        let (at, now) = (at(), self.now());
+        if behind {
+            self.inbox.silence.paused(now);
+        }
+        let Step { findings, probes } = self.inbox.silence.handle_timeout(now, at);
+        for address in probes {
+            self.asker.ask(address);
+        }
+        self.file(findings, now);
+        if let Some(memory) = self.board.settle(now) {
+            self.remember(&memory, at, now);
+        }
+        let notices = self.incidents.handle_timeout(now);
+        self.tell(notices);
+        for message in self.board.handle_timeout(now, at) {
+            if self.publisher.try_publish(message).is_err() {
+                debug!("no room for a post on the board");
+            }
+        }
+        if let muted @ 1.. = std::mem::take(&mut self.muted) {
+            info!("{muted} alerts were not shown: their PC or rule is muted");
+        }
+    }
+
+    /// What happened before we came, as far as it can still be known.
+    fn remember(&mut self, memory: &Memory, at: Timestamp, now: Duration) {
+        if let Some((watched, _)) = memory.watched {
+            let gone = self.inbox.silence.gone_since(watched);
+            self.file(gone, now);
+        }
+        self.file(rules::notifier::away(memory, at), now);
+        self.file(rules::notifier::still_open(memory, at), now);
+    }
+
+    fn file(&mut self, findings: impl IntoIterator<Item = Finding>, now: Duration) {
+        for finding in findings {
+            let notices = self.incidents.handle(finding, now);
+            self.tell(notices);
+        }
+    }
+
+    fn tell(&mut self, notices: Vec<Notice>) {
+        let (written, now) = (at(), self.now());
         for notice in notices {
             let alert = notice.into_alert(written);
-            self.console.show(&alert);
-            if let Some(desktop) = &self.desktop {
-                desktop.show(&alert);
+            match self.board.admit(&alert, now) {
+                Admission::Tell => self.show(&alert),
+                Admission::Muted => self.muted = self.muted.saturating_add(1),
+                Admission::Known | Admission::Acknowledged => {}
             }
         }
     }
 
+    fn show(&self, alert: &Alert) {
+        self.console.show(alert);
+        if let Some(desktop) = &self.desktop {
+            desktop.show(alert);
+        }
+        if let Some(command) = &self.command {
+            command.run(alert);
+        }
+    }
+
+    /// Somebody has clicked on a pop-up that it was seen.
+    fn seen(&self, incident: &str) {
+        let user = env::var("USER").unwrap_or_else(|_| "desktop".into());
+        let ack = self.board.acknowledge(incident, &user, at());
+        if ack.is_none_or(|ack| self.publisher.try_publish(ack).is_err()) {
+            warn!(
+                "{incident} could not be acknowledged: it is not on the board, or the broker is away"
+            );
+        }
+    }
+
+    /// Says that nobody watches any more, so that the next one knows since when.
+    fn last_word(&self) {
+        // A broker that is away cannot be told; the last mark stands.
+        let _ = self
+            .board
+            .mark(at(), true)
+            .map(|mark| self.publisher.try_publish(mark));
+    }
+
     async fn finish(self) {
-        drop(self.desktop);
+        drop((self.desktop, self.command, self.publisher, self.asker));
         self.console.finish().await;
     }
 
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+fn at() -> Timestamp {
+    Utc::now().into()
 }

@@ -368,6 +368,26 @@ impl Lab {
         agent
     }
 
+    /// Pulls a PC's cable out of the switch, or plugs it in again.
+    pub fn plug(&self, pc: &Machine, plugged: bool) {
+        let switch = format!("{}-switch", self.prefix);
+        let port = format!("p{}", pc.ip.octets()[3]);
+        let state = if plugged { "up" } else { "down" };
+        ip(&["-n", &switch, "link", "set", &port, state]);
+    }
+
+    /// Gives a PC another address in place of its own.
+    pub fn readdress(&self, pc: &Machine, new: Ipv4Addr) {
+        let address = |ip: Ipv4Addr| format!("{ip}/24");
+        let space = &pc.namespace;
+        ip(&["-n", space, "addr", "add", &address(new), "dev", "eth0"]);
+        ip(&["-n", space, "addr", "del", &address(pc.ip), "dev", "eth0"]);
+        // The secondary address of a network goes with its primary one, the default route with both.
+        ip(&["-n", space, "addr", "replace", &address(new), "dev", "eth0"]);
+        let via = GATEWAY.to_string();
+        ip(&["-n", space, "route", "replace", "default", "via", &via]);
+    }
+
     /// Subscribes to everything on the server with `mosquitto_sub -v`.
     #[must_use]
     pub fn watch(&self, machine: &Machine, flags: &[&str]) -> Program {

@@ -4,7 +4,12 @@
 //! the end are watched beside it; what they bring is only handed to rumqttc's own queue. At most [`WINDOW`]
 //! messages wait in there, the rest in the bounded queue of the session.
 
-use std::{future::pending, ops::ControlFlow, time::Duration};
+use std::{
+    future::{Future, pending},
+    ops::ControlFlow,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use rumqttc::{
     AsyncClient, ClientError, ConnectionError, Event, EventLoop, Outgoing, Packet, QoS,
@@ -14,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{Connected, FAREWELL, Incoming, Message, Presence, Session};
+use super::{Connected, FAREWELL, Incoming, Message, Presence, Session, address_lost};
 
 /// Messages handed to rumqttc and not yet written to the socket.
 const WINDOW: usize = 32;
@@ -29,6 +34,14 @@ pub(super) enum Ended {
     InOrder,
     /// It broke.
     Broken(String),
+}
+
+/// What came next on a connection.
+enum Next {
+    Event(Event),
+    Broken(String),
+    /// The end has taken too long.
+    TooLate,
 }
 
 /// A connection with its client.
@@ -84,13 +97,14 @@ impl Conversation {
             .incoming
             .send(Incoming::Connected(self.connection.clone()))
             .await;
+        let mut address_lost = pin!(address_lost(self.connection.local));
         loop {
-            let event = match self.next_event(session).await {
-                Some(Ok(event)) => event,
-                Some(Err(error)) if self.desk.leaving.is_none() => {
-                    return Ended::Broken(error.to_string());
+            let event = match self.next_event(session, address_lost.as_mut()).await {
+                Next::Event(event) => event,
+                Next::Broken(reason) if self.desk.leaving.is_none() => {
+                    return Ended::Broken(reason);
                 }
-                Some(Err(_)) | None => return Ended::InOrder,
+                Next::Broken(_) | Next::TooLate => return Ended::InOrder,
             };
             if let ControlFlow::Break(ended) = self.take(event, session).await {
                 return ended;
@@ -98,18 +112,25 @@ impl Conversation {
         }
     }
 
-    /// The next thing that rumqttc says; `None` when the end has taken too long.
+    /// The next thing that rumqttc says, or why there is none.
     async fn next_event<P: Presence>(
         &mut self,
         session: &mut Session<P>,
-    ) -> Option<Result<Event, ConnectionError>> {
+        mut address_lost: Pin<&mut impl Future<Output = ()>>,
+    ) -> Next {
         let desk = &mut self.desk;
         let poll = self.events.poll();
         tokio::pin!(poll);
         loop {
             tokio::select! {
                 biased;
-                event = &mut poll => return Some(event),
+                event = &mut poll => return match event {
+                    Ok(event) => Next::Event(event),
+                    Err(error) => Next::Broken(error.to_string()),
+                },
+                () = &mut address_lost => {
+                    return Next::Broken("this machine has lost the address it was connected from".into());
+                }
                 () = self.stop.cancelled(), if desk.leaving.is_none() => desk.leave(),
                 message = session.outgoing.recv(), if desk.has_room() => match message {
                     Some(message) => desk.hand_over(message),
@@ -118,7 +139,7 @@ impl Conversation {
                 () = until(desk.deadline()) => {
                     let farewell = || session.presence.offline(&self.connection);
                     if desk.hurry(farewell).is_break() {
-                        return None;
+                        return Next::TooLate;
                     }
                 }
             }

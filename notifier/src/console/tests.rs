@@ -13,7 +13,7 @@ use crate::{
     rules::tests::found,
 };
 
-fn alert() -> Alert {
+pub(crate) fn alert() -> Alert {
     let stick = lab::device(PC33, "device-connected", "Stick", &["storage"]);
     let mut told = Incidents::default().handle(found(&stick), Duration::ZERO);
     told.remove(0)

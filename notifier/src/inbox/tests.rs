@@ -10,6 +10,7 @@ const AT: &str = "2026-11-22T09:40:00.000Z";
 fn live() -> Seen {
     Seen {
         at: AT.parse().unwrap(),
+        now: Duration::from_secs(1),
         retained: false,
     }
 }
@@ -43,40 +44,6 @@ fn an_agent_that_comes_is_told_and_the_address_stands_before_the_word() {
 }
 
 #[test]
-fn an_agent_that_goes_is_told_with_the_reason() {
-    for (reason, severity, words) in [
-        ("stopped", Severity::Warning, "gone: its agent was stopped"),
-        ("shutdown", Severity::Info, "gone: it was shut down"),
-        (
-            "lost",
-            Severity::Warning,
-            "gone: the connection was lost (cable, power, network or agent)",
-        ),
-        ("eaten", Severity::Warning, "gone: it did not say why"),
-    ] {
-        let mut inbox = inbox();
-        let online = lab::status(PC33, "online", "started", 1);
-        inbox.handle(&status_topic(PC33), &online, live());
-        let offline = lab::status(PC33, "offline", reason, 1);
-        let finding = inbox.handle(&status_topic(PC33), &offline, live()).unwrap();
-        assert_eq!(
-            finding.message,
-            format!("192.168.0.133 {words} (pc-33, agent 0.1.0)")
-        );
-        assert_eq!(finding.severity, severity, "{reason}");
-        assert_eq!(inbox.handle(&status_topic(PC33), &offline, live()), None);
-    }
-}
-
-#[test]
-fn a_will_happens_when_it_is_published_not_when_it_was_written() {
-    let mut inbox = inbox();
-    let will = lab::status(PC33, "offline", "lost", 1);
-    let finding = inbox.handle(&status_topic(PC33), &will, live()).unwrap();
-    assert_eq!(finding.time.to_string(), AT);
-}
-
-#[test]
 fn the_will_of_a_connection_that_was_followed_by_another_counts_for_nothing() {
     let mut inbox = inbox();
     inbox.handle(
@@ -85,12 +52,11 @@ fn the_will_of_a_connection_that_was_followed_by_another_counts_for_nothing() {
         live(),
     );
     let again = lab::status(PC33, "online", "reconnected", 2);
-    let finding = inbox.handle(&status_topic(PC33), &again, live()).unwrap();
-    assert!(finding.message.starts_with("192.168.0.133 connected again"));
-    let will = lab::status(PC33, "offline", "lost", 1);
-    assert_eq!(inbox.handle(&status_topic(PC33), &will, live()), None);
-    let will = lab::status(PC33, "offline", "lost", 2);
-    assert!(inbox.handle(&status_topic(PC33), &will, live()).is_some());
+    assert_eq!(inbox.handle(&status_topic(PC33), &again, live()), None);
+    let stale = lab::status(PC33, "offline", "stopped", 1);
+    assert_eq!(inbox.handle(&status_topic(PC33), &stale, live()), None);
+    let own = lab::status(PC33, "offline", "stopped", 2);
+    assert!(inbox.handle(&status_topic(PC33), &own, live()).is_some());
 }
 
 #[test]
@@ -123,10 +89,10 @@ fn who_went_while_the_broker_was_out_of_reach_is_told_afterwards() {
             .ends_with("it\\u{a}broke")
     );
     assert_eq!(
-        inbox.connected(at).unwrap().message,
+        inbox.connected(at, live().now).unwrap().message,
         "broker in reach again"
     );
-    assert_eq!(inbox.connected(at), None);
+    assert_eq!(inbox.connected(at, live().now), None);
     let gone = lab::status(PC33, "offline", "stopped", 1);
     assert!(
         inbox
@@ -212,6 +178,21 @@ fn topics_that_no_rule_asks_for_are_not_judged() {
     }
     assert_eq!(inbox.handle(&status_topic(PC33), b"", live()), None);
     assert_eq!(inbox.refused, 0);
+}
+
+#[test]
+fn a_probe_of_our_own_is_no_contact_and_that_of_somebody_else_is() {
+    let mut inbox = inbox();
+    let ping = lab::contact(PC33, PROBE_PORT);
+    let topic = "lab/192.168.0.133/net/intranet";
+    assert!(inbox.handle(topic, &ping, live()).is_some());
+    inbox.silence.asked_from(PC33.parse().unwrap());
+    assert_eq!(inbox.handle(topic, &ping, live()), None);
+    assert!(
+        inbox
+            .handle(topic, &lab::contact(PC33, 80), live())
+            .is_some()
+    );
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Incident {
     pub(super) fn tell(&mut self, now: Duration) -> Notice {
         let action = match self.told {
             None => AlertAction::Opened,
+            Some(_) if self.finding.rule.resolves() => AlertAction::Resolved,
             Some(_) => AlertAction::Updated,
         };
         match self.told {

@@ -8,7 +8,7 @@ use crate::{
     inbox::Inbox,
     incidents::Incidents,
     lab::{self, PC33, PC34},
-    rules::presence::Seen,
+    silence::Seen,
 };
 
 /// Topic, whether retained, payload.
@@ -100,15 +100,24 @@ fn alerts() -> Vec<Alert> {
     let mut inbox = Inbox::new(Root::default());
     let mut incidents = Incidents::default();
     let mut now = Duration::ZERO;
+    assert_eq!(inbox.connected(at, now), None);
     let mut told = Vec::new();
     for (topic, retained, payload) in half_an_hour() {
         now += Duration::from_secs(90);
-        let finding = inbox.handle(&topic, &payload, Seen { at, retained });
+        let finding = inbox.handle(&topic, &payload, Seen { at, now, retained });
         told.extend(
             finding
                 .into_iter()
                 .flat_map(|finding| incidents.handle(finding, now)),
         );
+    }
+    // What has gone without a word is told after a while.
+    inbox.silence.paused(now);
+    for _ in 0..40 {
+        now += Duration::from_millis(500);
+        for finding in inbox.silence.handle_timeout(now, at).findings {
+            told.extend(incidents.handle(finding, now));
+        }
     }
     told.into_iter()
         .map(|notice| notice.into_alert(at))

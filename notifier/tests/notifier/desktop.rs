@@ -340,3 +340,27 @@ fn a_desktop_that_comes_later_shows_what_comes_then() {
     desktop.waits_for(1);
     eventually("the log", || notifier.log().contains("the desktop answers"));
 }
+
+#[test]
+fn a_popup_that_somebody_has_seen_acknowledges_its_incident() {
+    let (Some(desktop), Some(broker)) = (Desktop::start(), Broker::start()) else {
+        return;
+    };
+    let mut command = Notifier::command(&broker.url());
+    desktop.on(command.args(["--desktop", "auto"]).env("USER", "kim"));
+    let notifier = Notifier::watching(&broker, command);
+    eventually("the desktop", || {
+        notifier.log().contains("alerts pop up on the desktop")
+    });
+    broker.publish(USB, &stick("A1"));
+    notifier.line("serial A1");
+    desktop.waits_for(1);
+    // A click may come before the listener is there; people click again.
+    eventually("the acknowledgement", || {
+        desktop.ask("dunstctl", &["action", "0"]);
+        desktop.ask("dunstctl", &["history-pop"]);
+        notifier.any_line_within(500).is_some_and(|line| {
+            line.contains("acknowledged by kim as seen: 192.168.0.133 (pc-33): usb device")
+        })
+    });
+}

@@ -18,3 +18,5 @@ mod desktop;
 mod lab;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod staff;

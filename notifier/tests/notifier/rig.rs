@@ -235,6 +235,12 @@ impl Notifier {
         self.lines.recv_timeout(PATIENCE).ok()
     }
 
+    /// The next line, if it comes within so many milliseconds.
+    pub(crate) fn any_line_within(&self, milliseconds: u64) -> Option<String> {
+        let wait = Duration::from_millis(milliseconds);
+        self.lines.recv_timeout(wait).ok()
+    }
+
     /// What stderr holds by now.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.lock().unwrap()).into_owned()

@@ -1,0 +1,115 @@
+//! What the broker says of the board: incidents, acknowledgements, mutes, marks, from their payloads.
+
+use labwatch_contract::{
+    alert::{Alert, AlertAck, AlertAction, MUTE_PREFIX, Mute, WATCHING},
+    text::harmless,
+    topic::Topic,
+};
+
+use super::{Board, MAX_MUTES, MAX_POSTS, Unreadable, post::Post};
+
+impl Board {
+    pub(super) fn handle(
+        &mut self,
+        topic: &Topic,
+        payload: &[u8],
+        retained: bool,
+    ) -> Result<Option<Alert>, Unreadable> {
+        match topic {
+            Topic::Alert(id) => {
+                let id = id.to_string();
+                match id.strip_prefix(MUTE_PREFIX) {
+                    Some(_) => self.muted(id, payload)?,
+                    None if id == WATCHING => self.saw_mark(payload)?,
+                    None => self.posted(id, payload, retained)?,
+                }
+                Ok(None)
+            }
+            Topic::AlertAck(id) => self.acknowledged(id.to_string(), payload, retained),
+            _ => Ok(None),
+        }
+    }
+
+    fn posted(&mut self, id: String, payload: &[u8], retained: bool) -> Result<(), Unreadable> {
+        if payload.is_empty() {
+            self.posts.remove(&id);
+            return Ok(());
+        }
+        let alert: Alert = serde_json::from_slice(payload)?;
+        if alert.lab.id != id {
+            return Ok(());
+        }
+        if self.posts.len() >= MAX_POSTS && !self.posts.contains_key(&id) {
+            self.make_room();
+        }
+        let early = self.early.remove(&id);
+        let post = self
+            .posts
+            .entry(id)
+            .or_insert_with(|| Post::of_others(alert.clone(), retained));
+        post.confirmed = true;
+        if alert.timestamp > post.alert.timestamp {
+            post.alert = alert;
+        }
+        if let Some(ack) = early {
+            post.acknowledge(ack);
+        }
+        Ok(())
+    }
+
+    fn acknowledged(
+        &mut self,
+        id: String,
+        payload: &[u8],
+        retained: bool,
+    ) -> Result<Option<Alert>, Unreadable> {
+        let post = self.posts.get_mut(&id);
+        if payload.is_empty() {
+            if let Some(post) = post {
+                post.ack = None;
+            }
+            return Ok(None);
+        }
+        let ack: AlertAck = serde_json::from_slice(payload)?;
+        let Some(post) = post else {
+            if self.early.len() < MAX_POSTS {
+                self.early.insert(id, ack);
+            }
+            return Ok(None);
+        };
+        let line = post.ack_line(&ack);
+        let news = post.ack.as_ref() != Some(&ack) && !retained;
+        post.acknowledge(ack);
+        Ok(news.then_some(line))
+    }
+
+    fn muted(&mut self, id: String, payload: &[u8]) -> Result<(), Unreadable> {
+        if payload.is_empty() {
+            self.mutes.remove(&id);
+            return Ok(());
+        }
+        let mute: Mute = serde_json::from_slice(payload)?;
+        if self.mutes.len() < MAX_MUTES || self.mutes.contains_key(&id) {
+            tracing::info!(
+                "{} is not shown until {}, says {}",
+                harmless(&mute.lab.target),
+                mute.lab.until,
+                harmless(&mute.user.name)
+            );
+            self.mutes.insert(id, mute);
+        }
+        Ok(())
+    }
+
+    fn saw_mark(&mut self, payload: &[u8]) -> Result<(), Unreadable> {
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let mark: Alert = serde_json::from_slice(payload)?;
+        if !self.remembered {
+            let last = mark.event.action == AlertAction::Resolved;
+            self.watched = Some((mark.timestamp, last));
+        }
+        Ok(())
+    }
+}

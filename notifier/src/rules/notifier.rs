@@ -1,0 +1,55 @@
+//! The rules on ourselves: when nobody watched, and what is still open from before.
+
+use std::time::Duration;
+
+use labwatch_contract::{alert::Severity, time::Timestamp};
+
+use super::{Finding, Rule};
+use crate::board::Memory;
+
+const AWAY: Rule = Rule::new("notifier", "not-watched", "No notifier watched");
+const STILL_OPEN: Rule = Rule::new("board", "still-open", "Incidents from before");
+
+/// A notifier that ended in order said when; one that was killed had said so at most 30 s before.
+const UNNOTICED: Duration = Duration::from_secs(5);
+const UNNOTICED_AFTER_CRASH: Duration = Duration::from_secs(45);
+
+/// That no notifier watched for a while: events of that time are in the record alone.
+pub(crate) fn away(memory: &Memory, at: Timestamp) -> Option<Finding> {
+    let (watched, in_order) = memory.watched?;
+    let unnoticed = if in_order {
+        UNNOTICED
+    } else {
+        UNNOTICED_AFTER_CRASH
+    };
+    let text = format!(
+        "no notifier watched from {} to {}: events of that time stand in the record alone",
+        watched.utc().format("%Y-%m-%dT%H:%M:%SZ"),
+        at.utc().format("%H:%M:%SZ")
+    );
+    (at.since(watched) > unnoticed).then(|| finding(AWAY, Severity::Technical, text, at))
+}
+
+/// How many incidents are open from before we came.
+pub(crate) fn still_open(memory: &Memory, at: Timestamp) -> Option<Finding> {
+    let Memory {
+        open,
+        unacknowledged,
+        ..
+    } = memory;
+    let text = format!(
+        "incidents from before: {open} open, {unacknowledged} of them not acknowledged: labwatch-notifier list prints them"
+    );
+    (*open > 0).then(|| finding(STILL_OPEN, Severity::Info, text, at))
+}
+
+fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {
+    Finding {
+        rule,
+        severity,
+        host: None,
+        object: rule.id.into(),
+        message,
+        time,
+    }
+}

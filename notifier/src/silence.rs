@@ -1,0 +1,370 @@
+//! Silence: which agents are there, and when one of them falls silent, why; from the statuses, the signs of
+//! life and the answers to probes to [`Finding`]s.
+//!
+//! ```text
+//! status, heartbeats, events --> Pc: heard, lost --3 s without a sign, or lost--> doubt --probe--> PC
+//!                                                                                  |   <--answer--'
+//!                         Finding (one PC, or many at once) <-- verdict, within 8 s'
+//! ```
+//!
+//! Heartbeats come every 2 s; the broker drops a connection after 7.5 s without a packet. Invariants: a PC that is
+//! back within 3 s is not mentioned; a verdict rests on what was seen (connection closed, no heartbeat, echo or
+//! no echo), never on what it may mean; three or more that fall silent together are one finding. While our own
+//! connection to the broker is broken nobody is judged. An `offline` that names another connection than the last
+//! `online` counts for nothing; a claim to have moved from another address counts only for the same PC in the
+//! same boot. At most 4,096 PCs are remembered; what an unknown one sends is ignored until its status comes.
+//!
+//! Times are since the start of the program.
+
+mod doubt;
+mod group;
+mod pc;
+mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use labwatch_contract::{
+    status::{Presence, Reason, Status},
+    time::Timestamp,
+};
+
+use self::{
+    group::Group,
+    pc::{Cause, Identity, Pc},
+};
+use crate::rules::Finding;
+
+/// Most PCs that are remembered.
+const MAX_PCS: usize = 4096;
+/// How often doubts are looked at, and the time between two probes.
+const TICK: Duration = Duration::from_millis(500);
+/// A longer time between two ticks was a pause of our own: nobody can be blamed for it.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long agents may take to find a broker that came back: their longest wait, and a heartbeat.
+const RETURN: Duration = Duration::from_secs(7);
+/// How long after the start an expected PC may stay away: it may be booting.
+const ARRIVAL: Duration = Duration::from_secs(30);
+/// So many at once are one finding.
+const MANY: usize = 3;
+/// Most groups that are remembered, and most own addresses.
+const MAX_GROUPS: usize = 16;
+
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When, by our clock.
+    pub at: Timestamp,
+    /// The same since the start of the program.
+    pub now: Duration,
+    /// Whether it was written before we came.
+    pub retained: bool,
+}
+
+/// What a moment brings.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// What is to be told.
+    pub findings: Vec<Finding>,
+    /// Who is to be probed.
+    pub probes: Vec<IpAddr>,
+}
+
+/// The agents of a lab.
+#[derive(Debug, Default)]
+pub struct Silence {
+    pcs: BTreeMap<IpAddr, Pc>,
+    groups: Vec<Group>,
+    /// Who had gone before we came, and how that would be told.
+    gone_before: BTreeMap<IpAddr, (Timestamp, Finding)>,
+    /// Whether our own connection to the broker is there.
+    connected: bool,
+    ticked: Duration,
+    /// The addresses that our probes came from.
+    own: BTreeSet<IpAddr>,
+}
+
+impl Silence {
+    /// PCs that should be there; who is not half a minute after the broker is told.
+    pub fn expect(&mut self, addresses: impl IntoIterator<Item = IpAddr>, now: Duration) {
+        for address in addresses {
+            if self.pcs.len() < MAX_PCS {
+                let pc = self.pcs.entry(address.to_canonical());
+                pc.or_insert_with(|| Pc::expected(now + ARRIVAL));
+            }
+        }
+    }
+
+    /// The broker has accepted us: whoever was there has a while to come back.
+    pub fn connected(&mut self, now: Duration) {
+        self.connected = true;
+        self.ticked = now;
+        for pc in self.pcs.values_mut() {
+            pc.await_return(now + RETURN);
+        }
+    }
+
+    /// Our own connection is gone: from here nobody can be judged.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        for pc in self.pcs.values_mut() {
+            pc.trust();
+        }
+    }
+
+    /// An event of a PC. Whoever was told as silent is heard again with its next heartbeat.
+    pub fn event(&mut self, address: IpAddr, now: Duration) {
+        if let Some(pc) = self.pcs.get_mut(&address).filter(|pc| pc.told.is_none()) {
+            pc.alive(now);
+        }
+    }
+
+    /// A heartbeat or report, which the agent itself must have sent.
+    pub fn sign_of_life(&mut self, address: IpAddr, seen: Seen) -> Option<Finding> {
+        let pc = self.pcs.get_mut(&address)?;
+        let silent_for = pc.silent_for(seen.now);
+        let told = pc.alive(seen.now)?;
+        match told.group {
+            Some(group) => self.returned(group, address, seen),
+            None => Some(words::heard_again(address, &pc.who, silent_for, seen.at)),
+        }
+    }
+
+    /// What is new in a status of the PC with this address.
+    pub fn status(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
+        match status.event.action {
+            Presence::Online => self.online(address, status, seen),
+            Presence::Offline => self.offline(address, status, seen),
+        }
+    }
+
+    /// A probe went out from this address of ours.
+    pub fn asked_from(&mut self, own: IpAddr) {
+        if self.own.len() < MAX_GROUPS {
+            self.own.insert(own.to_canonical());
+        }
+    }
+
+    /// Whether a probe of ours came from there.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address.to_canonical())
+    }
+
+    /// A PC has answered a probe.
+    pub fn answered(&mut self, address: IpAddr) {
+        if let Some(doubt) = self.pcs.get_mut(&address).and_then(|pc| pc.doubt.as_mut()) {
+            doubt.answered();
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let any = self.connected && !self.pcs.is_empty();
+        any.then_some(self.ticked + TICK)
+    }
+
+    /// Nobody is judged by what we were too slow to read.
+    pub fn paused(&mut self, now: Duration) {
+        let pause = now.saturating_sub(self.ticked);
+        self.ticked = now;
+        for pc in self.pcs.values_mut() {
+            pc.excuse(pause, now);
+        }
+    }
+
+    /// Who is to be probed, and about whom there is a verdict; `at` is now by the wall clock.
+    pub fn handle_timeout(&mut self, now: Duration, at: Timestamp) -> Step {
+        let mut step = Step::default();
+        if !self.connected || now < self.ticked + TICK {
+            return step;
+        }
+        if now.saturating_sub(self.ticked) > PAUSE {
+            self.paused(now);
+            return step;
+        }
+        self.ticked = now;
+        for (address, pc) in &mut self.pcs {
+            if pc.ask(now) {
+                step.probes.push(*address);
+            }
+        }
+        let due = self.due(now);
+        for (address, cause) in due {
+            step.findings.extend(self.tell(address, cause, at));
+        }
+        for group in &mut self.groups {
+            step.findings.extend(group.stragglers(now, at));
+        }
+        step
+    }
+
+    /// Who had gone before we came, and after the moment when somebody last watched.
+    pub fn gone_since(&mut self, watched: Timestamp) -> Vec<Finding> {
+        let gone = std::mem::take(&mut self.gone_before);
+        let later = gone.into_values().filter(|(when, _)| *when > watched);
+        later.map(|(_, finding)| finding).collect()
+    }
+
+    fn due(&self, now: Duration) -> Vec<(IpAddr, Cause)> {
+        let verdicts = self.pcs.iter();
+        let verdicts = verdicts.filter_map(|(address, pc)| Some((*address, pc.verdict(now)?)));
+        verdicts
+            .map(|(address, cause)| (address, self.elsewhere(address).unwrap_or(cause)))
+            .collect()
+    }
+
+    /// The same PC, in the same boot, under another address where it came after it was last heard here.
+    fn elsewhere(&self, address: IpAddr) -> Option<Cause> {
+        let gone = self.pcs.get(&address)?;
+        let identity = gone.identity.as_ref()?;
+        let moved = self.pcs.iter().find(|(other, pc)| {
+            **other != address
+                && pc.is_there()
+                && pc.came > gone.heard
+                && pc.identity.as_ref() == Some(identity)
+        });
+        moved.map(|(other, _)| Cause::Moved(*other))
+    }
+
+    /// Tells of one PC, or of all that fell silent with it.
+    fn tell(&mut self, address: IpAddr, cause: Cause, at: Timestamp) -> Option<Finding> {
+        let together: Vec<IpAddr> = self
+            .pcs
+            .iter()
+            .filter(|(_, pc)| pc.told.is_none() && pc.leaning().is_some_and(|it| it.is_like(cause)))
+            .map(|(address, _)| *address)
+            .collect();
+        if together.len() < MANY || matches!(cause, Cause::Moved(_)) {
+            let pc = self.pcs.get_mut(&address).filter(|pc| pc.told.is_none())?;
+            pc.tell(cause, None);
+            return Some(words::silent(address, &pc.who, cause, at));
+        }
+        let number = self.groups.last().map_or(0, |group| group.number + 1);
+        let mut since = Duration::MAX;
+        for member in &together {
+            if let Some(pc) = self.pcs.get_mut(member) {
+                since = since.min(pc.heard);
+                pc.tell(cause, Some(number));
+            }
+        }
+        let group = Group::new(number, together, cause, since);
+        let finding = group.finding(at);
+        if self.groups.len() == MAX_GROUPS {
+            self.groups.remove(0);
+        }
+        self.groups.push(group);
+        Some(finding)
+    }
+
+    fn returned(&mut self, number: u64, address: IpAddr, seen: Seen) -> Option<Finding> {
+        let index = self.groups.iter().position(|one| one.number == number)?;
+        let group = self.groups.get_mut(index)?;
+        let all = group.returned(address, seen.now);
+        all.then(|| self.groups.remove(index).all_back(seen))
+    }
+
+    fn online(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
+        self.gone_before.remove(&address);
+        let known = self.pcs.get(&address);
+        let news = pc::Arrival::of(known, status, seen);
+        let told = known.and_then(|pc| pc.told);
+        let is_known = known.is_some();
+        let moved_from = self.moved_from(address, status);
+        if is_known || self.pcs.len() < MAX_PCS {
+            self.pcs.insert(address, Pc::online(status, seen.now));
+        }
+        if let Some(Told {
+            group: Some(group), ..
+        }) = told
+            && let Some(finding) = self.returned(group, address, seen)
+        {
+            return Some(finding);
+        }
+        match moved_from {
+            Some(from) => Some(words::moved(address, from, status)),
+            None => words::came(address, status, news),
+        }
+    }
+
+    /// The address that this PC had before, when that was known to be the same PC in the same boot.
+    fn moved_from(&mut self, address: IpAddr, status: &Status) -> Option<IpAddr> {
+        let from = status.lab.previous_ip?.to_canonical();
+        let identity = Identity::of(status);
+        let old = self.pcs.get_mut(&from).filter(|_| from != address)?;
+        let same = identity.is_some() && old.identity == identity;
+        same.then(|| {
+            old.leave(Cause::Moved(address));
+            from
+        })
+    }
+
+    fn offline(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
+        let known = self.pcs.get_mut(&address).filter(|pc| pc.was_seen());
+        let Some(pc) = known else {
+            return self.gone_unknown(address, status, seen);
+        };
+        if pc.connection != Some(status.lab.connection) || !pc.online {
+            return None;
+        }
+        match Cause::of(status.lab.reason) {
+            Some(cause) => {
+                let known = pc.leave(cause);
+                known
+                    .is_none_or(|told| told.cause != cause)
+                    .then(|| words::went(address, status, cause, seen))
+            }
+            None => {
+                pc.lose(seen);
+                None
+            }
+        }
+    }
+
+    /// An `offline` of a PC whose `online` we have not seen.
+    fn gone_unknown(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
+        let cause = Cause::of(status.lab.reason);
+        if seen.retained {
+            if cause != Some(Cause::Shutdown) && self.gone_before.len() < MAX_PCS {
+                let finding = words::went_unseen(address, status, cause);
+                // A will was written at the connect; only that it was later is known.
+                let when = match status.lab.reason {
+                    Reason::Lost => seen.at,
+                    _ => status.timestamp,
+                };
+                self.gone_before.insert(address, (when, finding));
+            }
+            return None;
+        }
+        if self.pcs.len() >= MAX_PCS && !self.pcs.contains_key(&address) {
+            return Some(words::went(
+                address,
+                status,
+                cause.unwrap_or(Cause::Unsaid),
+                seen,
+            ));
+        }
+        let mut pc = Pc::online(status, seen.now);
+        let finding = match cause {
+            Some(cause) => {
+                pc.leave(cause);
+                Some(words::went(address, status, cause, seen))
+            }
+            None => {
+                pc.lose(seen);
+                None
+            }
+        };
+        self.pcs.insert(address, pc);
+        finding
+    }
+}
+
+pub(crate) use self::pc::Told;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! What is said of agents that come, go and fall silent: what was seen, and what that leaves open.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use labwatch_contract::{
+    alert::{AlertHost, Severity},
+    status::{Reason, Status},
+    text::harmless,
+    time::Timestamp,
+};
+
+use super::{
+    Seen,
+    pc::{Arrival, Cause, Who},
+};
+use crate::rules::{Finding, Rule, some};
+
+const CAME: Rule = Rule::new("agent", "agent-online", "PC connected");
+const PARTLY_BLIND: Rule = Rule::new("agent", "agent-degraded", "Agent does not see everything");
+const STOPPED: Rule = Rule::new("agent", "agent-offline", "PC gone");
+const SHUTDOWN: Rule = Rule::new("agent", "agent-shutdown", "PC shut down");
+const KILLED: Rule = Rule::new("agent", "agent-killed", "Agent ended without a farewell");
+const FROZEN: Rule = Rule::new("agent", "agent-frozen", "Agent does not move");
+const UNREACHABLE: Rule = Rule::new("agent", "agent-unreachable", "PC out of reach");
+const NOT_BACK: Rule = Rule::new("agent", "agent-not-back", "PC not back after the broker");
+const NEVER_SEEN: Rule = Rule::new("agent", "agent-never-seen", "Expected PC never seen");
+const MOVED: Rule = Rule::new("agent", "agent-moved", "PC has another address");
+const MANY: Rule = Rule::new("agents", "agents-silent", "Many PCs gone at once");
+const ALL_BACK: Rule = Rule::new("agents", "agents-back", "All PCs back");
+
+/// A PC that says `online`, when that is news.
+pub(super) fn came(address: IpAddr, status: &Status, news: Arrival) -> Option<Finding> {
+    let blind: Vec<_> = status
+        .lab
+        .degraded
+        .iter()
+        .map(|word| harmless(word))
+        .collect();
+    let blind = some(&blind);
+    let mut text = match news {
+        Arrival::Same { blind: false } => return None,
+        Arrival::Same { blind: true } => "connected".into(),
+        Arrival::New { retained, gone_for } => {
+            format!("connected{}", how(status, retained, gone_for))
+        }
+    };
+    let before = matches!(news, Arrival::New { retained: true, .. });
+    let (rule, severity) = match (blind.as_str(), before) {
+        ("", _) => (CAME, Severity::Info),
+        (_, true) => (PARTLY_BLIND, Severity::Info),
+        (_, false) => (PARTLY_BLIND, Severity::Technical),
+    };
+    if !blind.is_empty() {
+        text += &format!(", does not see everything: {blind}");
+    }
+    Some(about(
+        address,
+        &Who::of(status),
+        (rule, severity),
+        &text,
+        status.timestamp,
+    ))
+}
+
+/// ` again`, ` since 09:12:04Z`, ` (formerly 192.168.0.7)`, ` after 34 s`.
+fn how(status: &Status, retained: bool, gone_for: Option<Duration>) -> String {
+    if retained {
+        return format!(" since {}", status.timestamp.utc().format("%H:%M:%SZ"));
+    }
+    let mut text = match (status.lab.reason, status.lab.previous_ip) {
+        (Reason::AddressChanged, Some(previous)) => format!(" (formerly {previous})"),
+        (Reason::Reconnected, _) => " again".into(),
+        _ => String::new(),
+    };
+    if let Some(gone_for) = gone_for {
+        text += &format!(" after {} s", gone_for.as_secs());
+    }
+    text
+}
+
+/// A PC that goes on under another address.
+pub(super) fn moved(address: IpAddr, from: IpAddr, status: &Status) -> Finding {
+    let text = format!("connected (formerly {from}): its address has changed");
+    let rule = (MOVED, Severity::Info);
+    about(address, &Who::of(status), rule, &text, status.timestamp)
+}
+
+/// A PC that went and said so.
+pub(super) fn went(address: IpAddr, status: &Status, cause: Cause, seen: Seen) -> Finding {
+    // A will was written when the PC connected; when it is published, that is the news.
+    let time = match status.lab.reason {
+        Reason::Lost => seen.at,
+        _ => status.timestamp,
+    };
+    silent(address, &Who::of(status), cause, time)
+}
+
+/// A PC that had gone when we came.
+pub(super) fn went_unseen(address: IpAddr, status: &Status, cause: Option<Cause>) -> Finding {
+    let known = cause.map(|cause| silent(address, &Who::of(status), cause, status.timestamp));
+    let Some(mut finding) = known else {
+        let text = "gone: its connection was lost while no notifier watched";
+        let rule = (UNREACHABLE, Severity::Technical);
+        return about(address, &Who::of(status), rule, text, status.timestamp);
+    };
+    finding.message += " while no notifier watched";
+    finding
+}
+
+/// A PC that is silent, and why.
+pub(super) fn silent(address: IpAddr, who: &Who, cause: Cause, time: Timestamp) -> Finding {
+    let (rule, severity, text) = match cause {
+        Cause::Stopped => (
+            STOPPED,
+            Severity::Warning,
+            "gone: its agent was stopped".into(),
+        ),
+        Cause::Shutdown => (SHUTDOWN, Severity::Info, "gone: it was shut down".into()),
+        Cause::Unsaid => (
+            STOPPED,
+            Severity::Warning,
+            "gone: it did not say why".into(),
+        ),
+        Cause::Killed => (
+            KILLED,
+            Severity::Warning,
+            "gone: the connection was lost, but the PC answers: its agent was killed or has crashed"
+                .into(),
+        ),
+        Cause::Vanished => (
+            KILLED,
+            Severity::Warning,
+            "gone: the connection was closed and the PC does not answer: switched off, asleep, or its agent \
+             was killed behind a firewall"
+                .into(),
+        ),
+        Cause::Frozen => (
+            FROZEN,
+            Severity::Warning,
+            "silent: no heartbeat for 6 s, but the PC answers: its agent is frozen".into(),
+        ),
+        Cause::Unreachable => (
+            UNREACHABLE,
+            Severity::Technical,
+            "gone: the connection was lost and the PC does not answer (cable, Wi-Fi, power or network)"
+                .into(),
+        ),
+        Cause::NotBack(answers) => (
+            NOT_BACK,
+            severity_of_absence(answers),
+            format!("gone: it has not come back since the broker did{}", reach(answers)),
+        ),
+        Cause::NeverSeen(answers) => (
+            NEVER_SEEN,
+            severity_of_absence(answers),
+            format!("expected, but never seen{}", reach(answers)),
+        ),
+        Cause::Moved(to) => (
+            MOVED,
+            Severity::Info,
+            format!("left for {to}: its address has changed"),
+        ),
+    };
+    about(address, who, (rule, severity), &text, time)
+}
+
+/// A PC that runs without its agent is worth a look; one that is off, or off the network, is broken or not needed.
+fn severity_of_absence(answers: bool) -> Severity {
+    if answers {
+        Severity::Warning
+    } else {
+        Severity::Technical
+    }
+}
+
+fn reach(answers: bool) -> &'static str {
+    if answers {
+        "; the PC answers, its agent does not connect"
+    } else {
+        "; the PC does not answer (cable, Wi-Fi, power or network)"
+    }
+}
+
+/// A PC that was told as silent and is heard again on the same connection.
+pub(super) fn heard_again(
+    address: IpAddr,
+    who: &Who,
+    silent_for: Duration,
+    at: Timestamp,
+) -> Finding {
+    let text = format!("heard again after {} s", silent_for.as_secs());
+    about(address, who, (CAME, Severity::Info), &text, at)
+}
+
+/// PCs that are silent together.
+pub(super) fn many(
+    missing: &BTreeSet<IpAddr>,
+    first: IpAddr,
+    cause: Cause,
+    at: Timestamp,
+) -> Finding {
+    let (severity, text) = match cause {
+        Cause::Killed => (
+            Severity::Warning,
+            "their agents have ended, but the PCs answer",
+        ),
+        Cause::Frozen => (
+            Severity::Technical,
+            "no heartbeat comes, but the PCs answer: the broker hangs, or their agents do",
+        ),
+        Cause::NotBack(true) | Cause::NeverSeen(true) => (
+            Severity::Warning,
+            "the PCs answer, their agents do not connect",
+        ),
+        _ => (
+            Severity::Technical,
+            "no PC of them answers: a row, a switch, the network or the power",
+        ),
+    };
+    let state = match cause {
+        Cause::NeverSeen(_) => "never seen",
+        Cause::NotBack(_) => "not back since the broker is",
+        Cause::Frozen => "silent at once",
+        _ => "gone at once",
+    };
+    let message = format!("{} PCs {state}: {text} ({})", missing.len(), names(missing));
+    lab(MANY, severity, first, message, at)
+}
+
+/// All of them are back.
+pub(super) fn all_back(size: usize, first: IpAddr, away: Duration, at: Timestamp) -> Finding {
+    let message = format!("all {size} PCs are back after {} s", away.as_secs());
+    lab(ALL_BACK, Severity::Info, first, message, at)
+}
+
+/// Some of them are not.
+pub(super) fn stragglers(
+    missing: &BTreeSet<IpAddr>,
+    size: usize,
+    first: IpAddr,
+    at: Timestamp,
+) -> Finding {
+    let message = format!(
+        "{} of {size} PCs are still gone: {}",
+        missing.len(),
+        names(missing)
+    );
+    lab(MANY, Severity::Technical, first, message, at)
+}
+
+fn names(addresses: &BTreeSet<IpAddr>) -> String {
+    some(&addresses.iter().collect::<Vec<_>>())
+}
+
+fn lab(rule: Rule, severity: Severity, first: IpAddr, message: String, time: Timestamp) -> Finding {
+    Finding {
+        rule,
+        severity,
+        host: None,
+        object: format!("from {first}"),
+        message,
+        time,
+    }
+}
+
+fn about(
+    address: IpAddr,
+    who: &Who,
+    (rule, severity): (Rule, Severity),
+    text: &str,
+    time: Timestamp,
+) -> Finding {
+    let known_as = match (who.name.as_str(), who.version.as_str()) {
+        ("", "") => String::new(),
+        ("", version) => format!(" (agent {version})"),
+        (name, version) => format!(" ({name}, agent {version})"),
+    };
+    Finding {
+        rule,
+        severity,
+        host: Some(AlertHost {
+            ip: address,
+            name: who.name.clone(),
+        }),
+        object: "agent".into(),
+        // The address stands right before the word: `192.168.0.133 connected`.
+        message: format!("{address} {text}{known_as}"),
+        time,
+    }
+}
