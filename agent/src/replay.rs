@@ -13,16 +13,13 @@ use std::{
     time::Duration,
 };
 
-use labwatch_contract::{event::contact::NameSource, scope::protocol};
+use labwatch_contract::event::contact::NameSource;
 use serde::Serialize;
 
 use crate::net::{
-    names::Names,
+    names::Listener,
     packet::{self, Content, Frame, LinkType, Packet},
 };
-
-/// Port of DNS.
-const DNS: u16 = 53;
 
 /// Why a file could not be replayed, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +54,10 @@ pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), ReplayError> {
     let mut tally = Tally::default();
     let end = loop {
         match capture.next_packet() {
-            Ok(packet) => tally.add(&packet::parse(link, packet.data, packet.header.len)),
+            Ok(packet) => {
+                let frame = packet::parse(link, packet.data, packet.header.len);
+                tally.add(&frame, since_epoch(packet.header));
+            }
             Err(pcap::Error::NoMorePackets) => break Ok(()),
             Err(source) => {
                 break Err(ReplayError::Broken {
@@ -71,6 +71,13 @@ pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), ReplayError> {
     end
 }
 
+/// By the frame's own time stamp; what time was of no year is the beginning of all.
+fn since_epoch(header: &pcap::PacketHeader) -> Duration {
+    let seconds = u64::try_from(header.ts.tv_sec).unwrap_or_default();
+    let micros = u64::try_from(header.ts.tv_usec).unwrap_or_default();
+    Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros))
+}
+
 fn describe(dlt: pcap::Linktype) -> String {
     let name = dlt.get_name().unwrap_or_else(|_| "unknown".to_owned());
     format!("{} ({name})", dlt.0)
@@ -79,7 +86,7 @@ fn describe(dlt: pcap::Linktype) -> String {
 #[derive(Default)]
 struct Tally {
     pairs: BTreeMap<(IpAddr, IpAddr), Traffic>,
-    names: Names,
+    listener: Listener,
     learned: BTreeSet<(IpAddr, String, NameSource)>,
     sums: Sums,
 }
@@ -117,7 +124,7 @@ struct NameLine<'a> {
 }
 
 impl Tally {
-    fn add(&mut self, frame: &Frame<'_>) {
+    fn add(&mut self, frame: &Frame<'_>, now: Duration) {
         self.sums.packets += 1;
         match frame.content {
             Content::Ip(packet) => {
@@ -127,24 +134,17 @@ impl Tally {
                     .or_default();
                 traffic.packets += 1;
                 traffic.bytes += u64::from(frame.len);
-                self.hear_names(&packet);
+                self.hear_names(&packet, now);
             }
             Content::Other => self.sums.non_ip += 1,
             Content::Malformed => self.sums.malformed += 1,
         }
     }
 
-    fn hear_names(&mut self, packet: &Packet<'_>) {
-        let is_answer = packet.protocol == protocol::UDP
-            && packet.ports.is_some_and(|ports| ports.source == DNS);
-        if !is_answer {
-            return;
-        }
-        for ip in self.names.hear_dns(packet.payload, Duration::ZERO) {
-            if let Some(name) = self.names.get(ip) {
-                self.learned.insert((ip, name.domain.clone(), name.source));
-            }
-        }
+    fn hear_names(&mut self, packet: &Packet<'_>, now: Duration) {
+        let heard = self.listener.hear(packet, now).into_iter();
+        let learned = heard.map(|heard| (heard.ip, heard.name.domain, heard.name.source));
+        self.learned.extend(learned);
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {

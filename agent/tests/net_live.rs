@@ -25,7 +25,7 @@ use labwatch_agent::net::{NetHealth, NetSettings, watch};
 use labwatch_contract::{
     event::{
         Action, Occurrence,
-        contact::{Attribution, Direction},
+        contact::{Attribution, Direction, NameSource},
     },
     scope::Scope,
 };
@@ -253,6 +253,33 @@ fn the_first_packet_between_two_pcs_is_told_at_both_ends() {
     );
     pc.stop();
     other.stop();
+}
+
+#[test]
+fn a_server_on_the_internet_is_told_by_the_name_that_a_real_client_asks_for() {
+    let Some(cable) = Cable::new("name") else {
+        return;
+    };
+    if Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("SKIPPED: no openssl here, a client of TLS");
+        return;
+    }
+    let _listener = enter(&cable.other, || {
+        TcpListener::bind("203.0.113.2:4433").unwrap()
+    });
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(600));
+    watcher.wait_for_interface();
+    bash(
+        &cable.pc,
+        "timeout 2 openssl s_client -connect 203.0.113.2:4433 -servername Exam.example </dev/null",
+    );
+    let told = watcher.wait_for("internet-access", |event| {
+        event.action == Action::InternetAccess
+    });
+    let destination = told.fields.destination.unwrap();
+    assert_eq!(destination.domain.as_deref(), Some("exam.example"));
+    assert_eq!(told.fields.lab.name_source, Some(NameSource::Sni));
+    watcher.stop();
 }
 
 /// 500,000 bytes there and 300,000 back over TCP, 90,000 there over UDP.

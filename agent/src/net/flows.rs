@@ -10,6 +10,7 @@
 
 mod announcements;
 mod conversations;
+mod hearing;
 mod protocols;
 mod sighting;
 mod totals;
@@ -28,7 +29,7 @@ use labwatch_contract::{
     scope::{Networks, Scope, protocol},
 };
 
-pub use announcements::{BURST, Found, NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW};
+pub use announcements::{BURST, Found, NAME_WAIT, OWN_NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW};
 pub use conversations::IDLE;
 pub use totals::MOST_PEERS;
 
@@ -40,7 +41,7 @@ use self::{
 };
 use super::{
     Moment,
-    names::{Name, Names},
+    names::{Listener, Name, Names},
     packet::{Content, Frame, Packet},
     recent::Recent,
     report::{self, Traffic},
@@ -50,9 +51,6 @@ use super::{
 /// A peer's name is not looked up again before this.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(600);
 const MOST_LOOKED_UP: usize = 4096;
-const MOST_TIME_SERVERS: usize = 64;
-/// Port of DNS.
-const DNS: u16 = 53;
 /// Silent flows are looked for so often.
 const SWEEP: Duration = IDLE;
 
@@ -93,6 +91,7 @@ pub struct Flows {
     conversations: Conversations,
     totals: Totals,
     announcements: Announcements,
+    listener: Listener,
     names: Names,
     looked_up: Recent<IpAddr, ()>,
     outputs: VecDeque<Output>,
@@ -112,6 +111,7 @@ impl Flows {
             conversations: Conversations::new(),
             totals: Totals::default(),
             announcements: Announcements::default(),
+            listener: Listener::default(),
             names: Names::default(),
             looked_up: Recent::new(MOST_LOOKED_UP),
             outputs: VecDeque::new(),
@@ -185,40 +185,11 @@ impl Flows {
             service_port: belonging.and_then(|one| one.conversation.service_port),
         };
         self.totals.add(&share, now.uptime);
-        if let Some(belonging) = belonging {
-            self.hear_names(packet, &belonging, now);
-            self.tell_if_new(&seen, &belonging, interface, now);
+        if let Some(belonging) = &belonging {
+            self.tell_if_new(&seen, belonging, interface, now);
         }
-    }
-
-    /// Only what answers a question of this PC names anybody.
-    fn hear_names(&mut self, packet: &Packet<'_>, belonging: &Belonging, now: Moment) {
-        let is_answer = packet.protocol == protocol::UDP
-            && belonging.direction == Direction::Egress
-            && belonging.conversation.service_port == Some(DNS)
-            && packet.ports.is_some_and(|ports| ports.source == DNS);
-        if !is_answer {
-            return;
-        }
-        let learned = self.names.hear_dns(packet.payload, now.uptime);
-        learned.iter().for_each(|&ip| self.notice_time_server(ip));
-        if !learned.is_empty() {
-            self.release(now);
-        }
-    }
-
-    fn notice_time_server(&mut self, ip: IpAddr) {
-        let Some(name) = self.names.get(ip) else {
-            return;
-        };
-        let is_set_up = self
-            .time_servers
-            .contains(&TimeServer::Name(name.domain.clone()));
-        let is_known = self.networks.ntp_servers.contains(&ip);
-        if is_set_up && !is_known && self.time_servers_heard.len() < MOST_TIME_SERVERS {
-            self.time_servers_heard.push(ip);
-            self.networks.ntp_servers.push(ip);
-            self.conversations.set_networks(&self.networks);
+        if hearing::is_worth_it(packet, &seen, belonging.as_ref()) {
+            self.hear_names(packet, belonging.as_ref(), now);
         }
     }
 
@@ -307,6 +278,7 @@ impl Flows {
         if now.uptime >= self.swept + SWEEP {
             self.swept = now.uptime;
             self.conversations.forget_silent(now.uptime);
+            self.listener.forget_silent(now.uptime);
         }
     }
 
@@ -406,6 +378,7 @@ fn opening(seen: &Sighting, belonging: &Belonging) -> Opening {
             Direction::Ingress => peer,
             _ => own,
         }),
+        may_say_name: hearing::may_say_name(seen, belonging),
     }
 }
 

@@ -1,19 +1,31 @@
 //! Names of peers: learned from what goes over the wire or from a look-up, kept by address.
 //!
-//! Of several names the one from the best source wins, by the order of [`NameSource`]; of two from the same source the
-//! newer. So a source that is heard later (a TLS server name) only has to call [`Names::learn`]. Names are foreign
-//! text: they arrive here already in printable ASCII. At most [`CAPACITY`] addresses are
+//! [`Listener`] hears them in packets, [`Names`] keeps them. Of several names the one from the best source wins, by the
+//! order of [`NameSource`]; of two from the same source the newer; and one not heard of for [`STALE`] gives way to any. Names are
+//! foreign text: they arrive here already in printable ASCII. At most [`CAPACITY`] addresses are
 //! kept; those longest not heard of go first.
 
-mod dns;
+pub mod dns;
+pub mod http;
+mod listener;
+pub mod quic;
+mod reader;
+mod stream;
+mod text;
+pub mod tls;
 
 use std::{net::IpAddr, time::Duration};
 
 use labwatch_contract::event::contact::NameSource;
 
-pub use dns::Answer;
+pub use listener::{Heard, Listener, MOST_OPEN, PATIENCE, is_local_answer};
+pub use reader::Short;
+pub use stream::LONGEST;
 
 use super::recent::Recent;
+
+/// A better source's name that was heard longer ago gives way: addresses of large sites serve many names.
+pub const STALE: Duration = Duration::from_secs(600);
 
 /// So many addresses are kept with their names.
 pub const CAPACITY: usize = 4096;
@@ -51,38 +63,18 @@ impl Names {
     /// Takes a name in. True when it is new or better than the one before; false when nothing changes.
     pub fn learn(&mut self, ip: IpAddr, name: Name, now: Duration) -> bool {
         if let Some(known) = self.by_ip.get_mut(&ip) {
-            known.last = now;
-            if known.value.source < name.source || known.value == name {
+            if known.value == name {
+                known.last = now;
+                return false;
+            }
+            let is_fresh = now.saturating_sub(known.last) < STALE;
+            if known.value.source < name.source && is_fresh {
                 return false;
             }
         }
         self.by_ip.insert(ip, name, now);
         true
     }
-
-    /// Learns from a DNS answer (RFC 1035): each address in it is one of the name that was asked for, whatever
-    /// aliases lie between. Returns the addresses whose name is new; bytes that are no answer teach nothing.
-    pub fn hear_dns(&mut self, message: &[u8], now: Duration) -> Vec<IpAddr> {
-        let Some(Answer {
-            name,
-            mut addresses,
-        }) = dns::parse(message)
-        else {
-            return Vec::new();
-        };
-        let name = Name {
-            domain: name,
-            source: NameSource::Dns,
-        };
-        addresses.retain(|&ip| self.learn(ip, name.clone(), now));
-        addresses
-    }
-}
-
-/// Reads a DNS message; the surface that fuzzing needs. `None` for what is no successful answer.
-#[must_use]
-pub fn parse_dns(message: &[u8]) -> Option<Answer> {
-    dns::parse(message)
 }
 
 #[cfg(test)]
@@ -106,5 +98,22 @@ mod tests {
         assert!(!learn("www.example", NameSource::Dns));
         assert!(learn("mail.example", NameSource::Dns));
         assert_eq!(names.get(peer).unwrap().domain, "mail.example");
+    }
+
+    #[test]
+    fn a_name_of_long_ago_gives_way_to_a_lesser_one() {
+        let mut names = Names::default();
+        let peer = "203.0.113.5".parse().unwrap();
+        let mut learn = |at: Duration, domain: &str, source| {
+            let name = Name {
+                domain: domain.to_owned(),
+                source,
+            };
+            names.learn(peer, name, at)
+        };
+        assert!(learn(Duration::ZERO, "www.example", NameSource::Sni));
+        assert!(!learn(STALE / 2, "www.example", NameSource::Sni));
+        assert!(!learn(STALE, "cdn.example", NameSource::Dns));
+        assert!(learn(STALE * 2, "cdn.example", NameSource::Dns));
     }
 }

@@ -48,11 +48,13 @@ pub struct Packet<'a> {
     pub ports: Option<Ports>,
     /// Flags of TCP, where they are there to be read.
     pub tcp_flags: Option<TcpFlags>,
+    /// TCP's sequence number of the first byte of `payload`; 0 for all else.
+    pub sequence: u32,
     /// Type of ICMP or ICMPv6, where it is there to be read.
     pub icmp_type: Option<u8>,
     /// A fragment; one that is not the first has no ports.
     pub fragment: bool,
-    /// What follows the UDP header, as far as it was captured; empty for all else.
+    /// What follows the header of UDP or TCP, as far as it was captured; empty for all else.
     pub payload: &'a [u8],
 }
 

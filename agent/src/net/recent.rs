@@ -42,6 +42,10 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.entries.insert(key, Entry { value, last: now });
     }
 
+    pub(super) fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
+    }
+
     pub(super) fn forget_before(&mut self, moment: Duration) {
         self.entries.retain(|_, entry| entry.last > moment);
     }

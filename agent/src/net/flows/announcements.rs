@@ -1,9 +1,10 @@
 //! From a new conversation to the event about it: waits for the program's and the peer's name, and folds bursts.
 //!
 //! An event waits at most [`PROGRAM_WAIT`] for the name of the program, and one about an internet peer also at most
-//! [`NAME_WAIT`] for the name of the peer; then it goes without. More than [`BURST`] within [`WINDOW`] are not
-//! told one by one, but summed until the window is over. Before an event goes its scope is looked at again: what has turned out
-//! to be infrastructure meanwhile (the broker, the agent's own connection to one whose address is not known yet) is dropped.
+//! [`NAME_WAIT`] for the name of the peer; then it goes without. What the conversation itself says (TLS, QUIC, HTTP) is
+//! better than what is known of the address: where that may still come, it is waited for up to [`OWN_NAME_WAIT`]. More than
+//! [`BURST`] within [`WINDOW`] are not told one by one, but summed until the window is over. Before an event goes its scope is
+//! looked at again: what has turned out to be infrastructure meanwhile (the broker, the agent's own connection to one whose address is not known yet) is dropped.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,12 +22,17 @@ use labwatch_contract::{
 };
 
 use super::{conversations::Conversation, protocols};
-use crate::net::{Moment, names::Names};
+use crate::net::{
+    Moment,
+    names::{Name, Names},
+};
 
 /// So long an event waits for the program's name.
 pub const PROGRAM_WAIT: Duration = Duration::from_millis(100);
 /// So long an event about an internet peer waits for the peer's name.
 pub const NAME_WAIT: Duration = Duration::from_secs(2);
+/// So long an event whose peer's address has a name waits for the one that the conversation itself may say.
+pub const OWN_NAME_WAIT: Duration = Duration::from_millis(500);
 /// So many new conversations within [`WINDOW`] are told one by one.
 pub const BURST: usize = 50;
 /// The time over which a burst is counted, and after which its sum is told.
@@ -74,6 +80,8 @@ pub(super) struct Opening {
     pub(super) contact: Contact,
     /// The opener's port.
     pub(super) source_port: Option<u16>,
+    /// Its first packets are seen and may say the peer's name.
+    pub(super) may_say_name: bool,
 }
 
 impl Opening {
@@ -87,6 +95,8 @@ struct Pending {
     opening: Opening,
     since: Moment,
     owner: Option<Owner>,
+    /// What the conversation itself says.
+    own_name: Option<Name>,
 }
 
 /// A conversation without an event of its own whose program is asked for.
@@ -127,6 +137,7 @@ impl Announcements {
                 opening,
                 since: now,
                 owner,
+                own_name: None,
             },
         );
         Some(ticket)
@@ -184,6 +195,17 @@ impl Announcements {
         Some(pending.opening.conversation)
     }
 
+    /// Takes in the peer's name as the conversation itself says it; the first stays. True where that was waited for.
+    pub(super) fn hear_name(&mut self, conversation: &Conversation, name: &Name) -> bool {
+        let mut pending = self.pending.values_mut();
+        let waiting = pending.find(|pending| pending.opening.conversation == *conversation);
+        waiting.is_some_and(|pending| {
+            let is_first = pending.own_name.is_none();
+            pending.own_name.get_or_insert_with(|| name.clone());
+            is_first
+        })
+    }
+
     /// Events that need not wait any longer.
     pub(super) fn release(
         &mut self,
@@ -223,11 +245,15 @@ impl Pending {
             Some(_) => since,
             None => since + PROGRAM_WAIT,
         };
-        let waits_for_name = self.opening.scope == Scope::Internet
+        let is_told_by_name = self.opening.scope == Scope::Internet
             && self.owner != Some(Owner::Agent)
-            && names.get(self.opening.peer()).is_none();
-        if waits_for_name {
+            && self.own_name.is_none();
+        if !is_told_by_name {
+            for_program
+        } else if names.get(self.opening.peer()).is_none() {
             since + NAME_WAIT
+        } else if self.opening.may_say_name {
+            since + OWN_NAME_WAIT
         } else {
             for_program
         }
@@ -238,6 +264,7 @@ impl Pending {
             opening,
             since,
             owner,
+            own_name,
         } = self;
         let is_infrastructure = networks.scope(&opening.contact) == Scope::Infrastructure;
         let is_agents = owner == Some(Owner::Agent) && opening.direction == Direction::Egress;
@@ -248,7 +275,7 @@ impl Pending {
             Scope::Internet => (Action::InternetAccess, true),
             _ => (Action::IntranetAccess, false),
         };
-        let name = names.get(opening.peer());
+        let name = own_name.as_ref().or_else(|| names.get(opening.peer()));
         let found = match owner {
             Some(Owner::Program(found)) => Some(found),
             _ => None,

@@ -43,6 +43,8 @@ pub(super) struct Belonging {
     pub(super) scope: Scope,
     /// The conversation begins with this packet.
     pub(super) is_new: bool,
+    /// How many packets of its flow came before; counted to 255, for only a flow's beginning is of interest.
+    pub(super) packets_before: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +60,7 @@ struct FiveTuple {
 struct Flow {
     direction: Direction,
     scope: Scope,
+    packets_before: u8,
 }
 
 /// The tables of flows and conversations.
@@ -98,6 +101,7 @@ impl Conversations {
             direction: flow.direction,
             scope: flow.scope,
             is_new,
+            packets_before: flow.packets_before,
         }
     }
 
@@ -145,6 +149,7 @@ impl Conversations {
             return Flow {
                 direction,
                 scope: networks.scope(&seen.contact()),
+                packets_before: 0,
             };
         }
         let key = FiveTuple::new(seen);
@@ -153,6 +158,7 @@ impl Conversations {
         match self.flows.get_mut(&key) {
             Some(known) if !opens && now.saturating_sub(known.last) < IDLE => {
                 known.last = now;
+                known.value.packets_before = known.value.packets_before.saturating_add(1);
                 known.value
             }
             _ => {
@@ -160,6 +166,7 @@ impl Conversations {
                 let flow = Flow {
                     direction: opener(seen, all_seen),
                     scope,
+                    packets_before: 0,
                 };
                 self.flows.insert(key, flow, now);
                 flow

@@ -1,13 +1,13 @@
-//! DNS answers (RFC 1035, 3596): which addresses the name has that was asked for.
+//! DNS answers (RFC 1035, 3596): which addresses the name has that was asked for. Multicast DNS (RFC 6762): which
+//! addresses the names in it have; LLMNR (RFC 4795) answers like DNS.
 //!
 //! A message is read as far as it goes, so that one cut off by the capture still teaches what stands in its part.
 //! Every compression pointer must point backwards and a name has at most 127 labels: no message makes this loop.
 //! Bytes of a label other than letters, digits, `-` and `_` are written `\DDD`, as in a zone file.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{reader::Reader, text};
 
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,126 +22,146 @@ const HEADER: usize = 12;
 const MOST_ADDRESSES: usize = 64;
 const MOST_RECORDS: usize = 256;
 const MOST_LABELS: usize = 127;
-const LONGEST_NAME: usize = 255;
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
 const IN: u16 = 1;
 
-pub(super) fn parse(message: &[u8]) -> Option<Answer> {
-    let &[_, _, flags_1, flags_2, q1, q2, a1, a2, ..] = message.first_chunk::<HEADER>()?;
-    let is_answer = flags_1 & 0xf8 == 0x80; // QR, opcode QUERY
-    let is_success = flags_2 & 0x0f == 0;
-    if !is_answer || !is_success || u16::from_be_bytes([q1, q2]) != 1 {
+/// Bits of the class that say something else in multicast DNS (RFC 6762 section 10.2).
+const CACHE_FLUSH: u16 = 0x8000;
+
+/// Reads a message; `None` for what is no successful answer with an address.
+#[must_use]
+pub fn parse(message: &[u8]) -> Option<Answer> {
+    let header = Header::of_answer(message)?;
+    if header.questions != 1 {
         return None;
     }
-    let mut reader = Reader {
-        message,
-        at: HEADER,
-    };
-    let name = reader.name()?;
-    reader.skip(4)?;
-    let records = usize::from(u16::from_be_bytes([a1, a2])).min(MOST_RECORDS);
-    let addresses: Vec<IpAddr> = std::iter::from_fn(|| reader.record())
-        .take(records)
-        .flatten()
+    let mut reader = Reader::new(message);
+    reader.jump(HEADER);
+    let name = name(&mut reader)?;
+    reader.take(4).ok()?;
+    let records = std::iter::from_fn(|| record(&mut reader));
+    let records = records.take(header.answers.min(MOST_RECORDS));
+    let addresses: Vec<IpAddr> = records
+        .filter_map(|record| record.address)
         .take(MOST_ADDRESSES)
         .collect();
     (!addresses.is_empty() && !name.is_empty()).then_some(Answer { name, addresses })
 }
 
-struct Reader<'a> {
-    message: &'a [u8],
-    at: usize,
+/// Reads a message of multicast DNS (RFC 6762): each address in it, in whatever section, with the name that owns it.
+/// Empty for what is no answer.
+#[must_use]
+pub fn parse_multicast(message: &[u8]) -> Vec<(String, IpAddr)> {
+    let Some(header) = Header::of_answer(message) else {
+        return Vec::new();
+    };
+    let mut reader = Reader::new(message);
+    reader.jump(HEADER);
+    for _ in 0..header.questions.min(MOST_RECORDS) {
+        if skip_name(&mut reader).is_none() {
+            return Vec::new();
+        }
+        reader.skip(4);
+    }
+    let records = std::iter::from_fn(|| record(&mut reader));
+    let records = records.take(header.records.min(MOST_RECORDS));
+    let addresses = records.filter_map(|record| Some((record.owner, record.address?)));
+    addresses
+        .filter_map(|(mut owner, address)| Some((name(&mut owner)?, address)))
+        .take(MOST_ADDRESSES)
+        .collect()
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let end = self.at.checked_add(len)?;
-        let bytes = self.message.get(self.at..end)?;
-        self.at = end;
-        Some(bytes)
-    }
+struct Header {
+    questions: usize,
+    answers: usize,
+    /// In all sections.
+    records: usize,
+}
 
-    fn skip(&mut self, len: usize) -> Option<()> {
-        self.take(len).map(|_| ())
-    }
-
-    fn be16(&mut self) -> Option<u16> {
-        self.take(2)?.first_chunk().copied().map(u16::from_be_bytes)
-    }
-
-    /// The next record: outer `None` at the end of what can be read, inner `None` for a record without address.
-    fn record(&mut self) -> Option<Option<IpAddr>> {
-        self.skip_name()?;
-        let (kind, class) = (self.be16()?, self.be16()?);
-        self.skip(4)?;
-        let len = usize::from(self.be16()?);
-        let body = self.take(len)?;
-        Some(match (kind, class) {
-            (A, IN) => <[u8; 4]>::try_from(body)
-                .ok()
-                .map(|ip| Ipv4Addr::from(ip).into()),
-            (AAAA, IN) => <[u8; 16]>::try_from(body)
-                .ok()
-                .map(|ip| Ipv6Addr::from(ip).into()),
-            _ => None,
+impl Header {
+    fn of_answer(message: &[u8]) -> Option<Self> {
+        let &[_, _, flags_1, flags_2, q1, q2, counts @ ..] = message.first_chunk::<HEADER>()?;
+        let is_answer = flags_1 & 0xf8 == 0x80; // QR, opcode QUERY
+        let is_success = flags_2 & 0x0f == 0;
+        let [a1, a2, n1, n2, r1, r2] = counts;
+        let [answers, authority, additional] =
+            [[a1, a2], [n1, n2], [r1, r2]].map(|count| usize::from(u16::from_be_bytes(count)));
+        (is_answer && is_success).then_some(Self {
+            questions: u16::from_be_bytes([q1, q2]).into(),
+            answers,
+            records: answers + authority + additional,
         })
     }
-
-    fn skip_name(&mut self) -> Option<()> {
-        for _ in 0..=MOST_LABELS {
-            match *self.take(1)?.first()? {
-                0 => return Some(()),
-                len @ 1..=63 => self.skip(usize::from(len))?,
-                0xc0.. => return self.skip(1),
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    /// The name here; behind it the reader goes on after the name's first pointer.
-    fn name(&mut self) -> Option<String> {
-        let mut text = String::new();
-        let mut lowest = self.at;
-        let mut resume = None;
-        for _ in 0..=MOST_LABELS {
-            match *self.take(1)?.first()? {
-                0 => {
-                    self.at = resume.unwrap_or(self.at);
-                    return Some(text);
-                }
-                len @ 1..=63 => push_label(&mut text, self.take(usize::from(len))?)?,
-                high @ 0xc0.. => {
-                    let low = *self.take(1)?.first()?;
-                    resume.get_or_insert(self.at);
-                    self.at = usize::from(u16::from_be_bytes([high & 0x3f, low]));
-                    if self.at >= lowest {
-                        return None;
-                    }
-                    lowest = self.at;
-                }
-                _ => return None,
-            }
-        }
-        None
-    }
 }
 
-fn push_label(text: &mut String, label: &[u8]) -> Option<()> {
-    if !text.is_empty() {
-        text.push('.');
-    }
-    for &byte in label {
-        match byte {
-            b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                text.push(char::from(byte.to_ascii_lowercase()));
-            }
-            _ => write!(text, "\\{byte:03}").ok()?,
+struct Record<'a> {
+    /// Where its name begins.
+    owner: Reader<'a>,
+    /// Of an A or AAAA record.
+    address: Option<IpAddr>,
+}
+
+/// The next record; `None` at the end of what can be read.
+fn record<'a>(reader: &mut Reader<'a>) -> Option<Record<'a>> {
+    let owner = *reader;
+    skip_name(reader)?;
+    let (kind, class) = (reader.be16().ok()?, reader.be16().ok()?);
+    reader.skip(4);
+    let len = usize::from(reader.be16().ok()?);
+    let body = reader.take(len).ok()?;
+    let address = match (kind, class & !CACHE_FLUSH) {
+        (A, IN) => <[u8; 4]>::try_from(body)
+            .ok()
+            .map(|ip| Ipv4Addr::from(ip).into()),
+        (AAAA, IN) => <[u8; 16]>::try_from(body)
+            .ok()
+            .map(|ip| Ipv6Addr::from(ip).into()),
+        _ => None,
+    };
+    Some(Record { owner, address })
+}
+
+fn skip_name(reader: &mut Reader<'_>) -> Option<()> {
+    for _ in 0..=MOST_LABELS {
+        match reader.u8().ok()? {
+            0 => return Some(()),
+            len @ 1..=63 => reader.skip(len.into()),
+            0xc0.. => return reader.u8().ok().map(|_| ()),
+            _ => return None,
         }
     }
-    (text.len() <= LONGEST_NAME).then_some(())
+    None
+}
+
+/// The name here; behind it the reader goes on after the name's first pointer.
+fn name(reader: &mut Reader<'_>) -> Option<String> {
+    let mut text = String::new();
+    let mut lowest = reader.at();
+    let mut resume = None;
+    for _ in 0..=MOST_LABELS {
+        match reader.u8().ok()? {
+            0 => {
+                reader.jump(resume.unwrap_or(reader.at()));
+                return Some(text);
+            }
+            len @ 1..=63 => text::push_label(&mut text, reader.take(len.into()).ok()?)?,
+            high @ 0xc0.. => {
+                let low = reader.u8().ok()?;
+                resume.get_or_insert(reader.at());
+                let target = usize::from(u16::from_be_bytes([high & 0x3f, low]));
+                if target >= lowest {
+                    return None;
+                }
+                reader.jump(target);
+                lowest = target;
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -236,6 +256,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn multicast_answers_name_the_owners_of_addresses_in_any_section() {
+        let pc = name(&[b"PC-8", b"local"]);
+        let mut records = [
+            record(&pc, 12, &[0]),
+            record(&pc, 1, &[192, 168, 0, 8]),
+            record(
+                &[&[2, b'p', b'c'], &[0xc0, 17][..]].concat(),
+                1,
+                &[192, 168, 0, 9],
+            ),
+        ];
+        records[1][pc.len() + 2] = 0x80; // its class with the bit that flushes caches
+        let mut bytes = [
+            &[0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 2],
+            &records.concat()[..],
+        ]
+        .concat();
+        let expected = [
+            ("pc-8.local".to_owned(), IpAddr::from([192, 168, 0, 8])),
+            ("pc.local".to_owned(), IpAddr::from([192, 168, 0, 9])),
+        ];
+        assert_eq!(parse_multicast(&bytes), expected);
+        bytes[2] = 0;
+        assert_eq!(parse_multicast(&bytes), [], "a question");
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic_and_names_stay_printable(
@@ -245,9 +292,10 @@ mod tests {
             if honest && bytes.len() > HEADER {
                 bytes[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 9]);
             }
+            prop_assert!(parse_multicast(&bytes).len() <= MOST_ADDRESSES);
             if let Some(answer) = parse(&bytes) {
                 prop_assert!(answer.name.chars().all(|c| c.is_ascii_graphic()));
-                prop_assert!(answer.name.len() <= LONGEST_NAME && answer.addresses.len() <= MOST_ADDRESSES);
+                prop_assert!(answer.name.len() <= text::LONGEST && answer.addresses.len() <= MOST_ADDRESSES);
             }
         }
     }

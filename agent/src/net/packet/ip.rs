@@ -10,6 +10,8 @@ use super::{Packet, Ports, TcpFlags};
 const MOST_EXTENSIONS: usize = 16;
 
 const UDP_HEADER: usize = 8;
+/// Without options.
+const TCP_HEADER: usize = 20;
 
 /// Reads an IP packet; `None` when its fixed header is not there or contradicts itself.
 pub(super) fn parse(bytes: &[u8]) -> Option<Packet<'_>> {
@@ -56,6 +58,7 @@ fn parse_v4(bytes: &[u8]) -> Option<Packet<'_>> {
         protocol,
         ports: None,
         tcp_flags: None,
+        sequence: 0,
         icmp_type: None,
         fragment: fragment != 0,
         payload: &[],
@@ -78,6 +81,7 @@ fn parse_v6(bytes: &[u8]) -> Option<Packet<'_>> {
         protocol: *next,
         ports: None,
         tcp_flags: None,
+        sequence: 0,
         icmp_type: None,
         fragment: false,
         payload: &[],
@@ -126,11 +130,7 @@ fn behind_extensions<'a>(mut packet: Packet<'a>, mut body: &'a [u8]) -> Packet<'
 
 fn with_transport<'a>(packet: Packet<'a>, body: &'a [u8]) -> Packet<'a> {
     match packet.protocol {
-        protocol::TCP => Packet {
-            ports: ports(body),
-            tcp_flags: body.get(13).copied().map(TcpFlags),
-            ..packet
-        },
+        protocol::TCP => with_tcp(packet, body),
         protocol::UDP => Packet {
             ports: ports(body),
             payload: body.get(UDP_HEADER..).unwrap_or_default(),
@@ -145,6 +145,31 @@ fn with_transport<'a>(packet: Packet<'a>, body: &'a [u8]) -> Packet<'a> {
             ..packet
         },
         _ => packet,
+    }
+}
+
+/// A SYN takes a sequence number of its own, before any payload.
+fn with_tcp<'a>(packet: Packet<'a>, body: &'a [u8]) -> Packet<'a> {
+    let packet = Packet {
+        ports: ports(body),
+        tcp_flags: body.get(13).copied().map(TcpFlags),
+        ..packet
+    };
+    let Some(&[_, _, _, _, s1, s2, s3, s4, _, _, _, _, offset, flags, ..]) =
+        body.first_chunk::<TCP_HEADER>()
+    else {
+        return packet;
+    };
+    let header_len = usize::from(offset >> 4) * 4;
+    let payload = match header_len {
+        TCP_HEADER.. => body.get(header_len..).unwrap_or_default(),
+        _ => &[],
+    };
+    let syn = u32::from(flags & TcpFlags::SYN != 0);
+    Packet {
+        sequence: u32::from_be_bytes([s1, s2, s3, s4]).wrapping_add(syn),
+        payload,
+        ..packet
     }
 }
 

@@ -131,6 +131,42 @@ fn extension_headers_lead_to_the_transport() {
 }
 
 #[test]
+fn the_payload_of_tcp_is_behind_its_options_and_numbered_after_the_syn() {
+    let tcp = |flags: u8, offset: u8| {
+        let mut body = vec![0x9c, 0x40, 0, 80, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        body.extend_from_slice(&[offset << 4, flags, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0]);
+        body.extend_from_slice(b"hello");
+        ipv6(6, &body)
+    };
+    let syn = tcp(0x02, 6);
+    let packet = packet_of(LinkType::RawIp, &syn);
+    assert_eq!((packet.sequence, packet.payload), (0, &b"hello"[..]));
+    let data = tcp(0x18, 6);
+    let packet = packet_of(LinkType::RawIp, &data);
+    assert_eq!((packet.sequence, packet.payload), (u32::MAX, &b"hello"[..]));
+    for offset in [0, 4, 15] {
+        let broken = tcp(0x18, offset);
+        assert_eq!(packet_of(LinkType::RawIp, &broken).payload, b"", "{offset}");
+    }
+}
+
+#[test]
+fn a_frame_of_64_kib_is_read_and_counted_whole() {
+    let mut body = vec![
+        0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0,
+    ];
+    body.resize(65_535, 7);
+    let offloaded = ethernet(&[0x86, 0xdd], &ipv6(6, &body));
+    let len = u32::try_from(offloaded.len()).unwrap();
+    let frame = parse(LinkType::Ethernet, &offloaded[..200], len);
+    assert_eq!(frame.len, len);
+    assert_eq!(
+        packet_of(LinkType::Ethernet, &offloaded).payload.len(),
+        65_515
+    );
+}
+
+#[test]
 fn a_later_ipv6_fragment_names_its_transport_and_has_no_ports() {
     let bytes = ipv6(44, &[17, 0, 0, 8, 0, 0, 0, 0, 0, 53, 0, 53, 0, 0, 0, 0]);
     let packet = packet_of(LinkType::RawIp, &bytes);

@@ -1,0 +1,17 @@
+//! Captured frames: the first byte chooses the link layer, the rest is the frame.
+#![no_main]
+
+use labwatch_agent::net::packet::{self, LinkType};
+use libfuzzer_sys::fuzz_target;
+
+const DLTS: [i32; 8] = [1, 113, 276, 101, 228, 229, 9, 0];
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((choice, frame)) = bytes.split_first() else {
+        return;
+    };
+    let dlt = DLTS[usize::from(*choice) % DLTS.len()];
+    let link = LinkType::from_dlt(dlt).unwrap();
+    let len = u32::try_from(frame.len()).unwrap();
+    assert_eq!(packet::parse(link, frame, len).len, len);
+});
