@@ -102,6 +102,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         usb::Roots::default(),
         occurrences.clone(),
         degraded,
+        broker_seen.clone(),
         stop.clone(),
     );
     let network = net::watch(
@@ -117,10 +118,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         tokio::join!(devices, network).1
     };
     service::ready();
-    let ((), (), sensed) = tokio::join!(
-        session.run(),
-        pipeline.run(taken, publisher, incoming),
-        sensors
-    );
+    let piped = pipeline.run(taken, publisher, incoming);
+    let ((), (), sensed) = tokio::join!(session.run(), piped, sensors);
     sensed
 }

@@ -1,23 +1,30 @@
 //! USB devices and volumes: from the kernel's notices to occurrences of the topic `usb`.
 //!
 //! ```text
-//! uevent socket --> uevent --> Devices (asks sysfs) --+--> occurrences
-//!                      `-- what was removed --v       |
-//! mount table ----> mountinfo --> Volumes (asks sysfs)-+
+//! uevent socket --> uevent --> Devices, Media (ask sysfs) --+--> occurrences
+//!                      `-- what was removed --v             |
+//! mount table ----> mountinfo --> Volumes (asks sysfs) -----+
 //! ```
-//! Core, pure: [`uevent`], [`descriptors`], [`snapshot`], [`device`], [`mountinfo`], [`backing`], [`volume`].
-//! Shells: `socket`, `sysfs`, `mounts`, `watch`. No udevd is needed, nor any right; at rest nothing
-//! wakes up.
+//! Core, pure: [`uevent`], [`descriptors`], [`names`], [`drivers`], [`snapshot`], [`device`], [`media`],
+//! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `lists`, `mounts`,
+//! `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute.
 
 pub mod backing;
 pub mod descriptors;
 pub mod device;
+pub mod drivers;
+pub mod inventory;
+#[expect(clippy::disallowed_methods, reason = "shell: reads the system's lists")]
+mod lists;
+pub mod media;
 pub mod mountinfo;
 #[expect(
     clippy::disallowed_methods,
     reason = "shell: waits for the mount table"
 )]
 mod mounts;
+pub mod names;
+pub mod remote;
 pub mod snapshot;
 mod socket;
 #[expect(clippy::disallowed_methods, reason = "shell: reads sysfs")]
@@ -30,4 +37,5 @@ pub mod volume;
 )]
 mod watch;
 
-pub use watch::{Roots, watch};
+pub use lists::Lists;
+pub use watch::{Connections, Roots, watch};

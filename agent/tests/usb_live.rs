@@ -16,6 +16,7 @@ mod usb_support;
 use std::{
     collections::BTreeSet,
     fs,
+    net::SocketAddr,
     os::{fd::OwnedFd, unix::fs::symlink},
     path::Path,
     process::{Command, Stdio},
@@ -76,6 +77,7 @@ fn in_namespaces(test: &str) -> bool {
 struct Watching {
     occurrences: mpsc::Receiver<Occurrence>,
     degraded: state::Receiver<BTreeSet<&'static str>>,
+    connected: state::Sender<Option<SocketAddr>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -88,11 +90,13 @@ impl Watching {
             words.note(word, Some(&"not looked yet"));
         }
         let degraded = words.watch();
+        let (connected, connections) = state::channel(None);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(watch(roots, sender, words, stop.clone()));
+        let task = tokio::spawn(watch(roots, sender, words, connections, stop.clone()));
         Self {
             occurrences,
             degraded,
+            connected,
             stop,
             task,
         }
@@ -292,7 +296,7 @@ async fn a_full_buffer_is_told_and_made_up_for() {
     watching.until_degraded(&[]).await;
     // Without a pause for the watcher: the buffer overflows, and with it goes the stick's coming.
     let noise = format!("change@/devices/noise\0FILL={}\0", "x".repeat(1500));
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         kernel.send(noise.as_bytes());
     }
     let stick = Scene::read("01-stick-in");
@@ -310,6 +314,46 @@ async fn a_full_buffer_is_told_and_made_up_for() {
     assert_eq!(
         line(&connected),
         "device-connected 2-1 46f4:0001 storage 08:06:50 LW0001"
+    );
+    watching.end().await;
+}
+
+#[tokio::test]
+async fn each_connection_is_told_everything_that_is_there() {
+    if !in_namespaces("each_connection_is_told_everything_that_is_there") {
+        return;
+    }
+    let (folder, kernel) = (TempDir::new().unwrap(), Kernel::open());
+    let mut watching = Watching::start(sysfs(folder.path(), &[]));
+    watching.until_degraded(&[]).await;
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        watching.connected.send_replace(None);
+        let told = watching.next_of(&[Action::Inventory]).await;
+        let inventory = told.fields.lab.inventory.unwrap();
+        digests.push((inventory.sha256, inventory.items));
+    }
+    assert_eq!(digests[0], digests[1]);
+    let stick = Scene::read("01-stick-in");
+    for device in &stick.devices {
+        plug(folder.path(), device);
+    }
+    for message in &stick.messages {
+        kernel.send(message);
+    }
+    watching.next_of(&[Action::DeviceConnected]).await;
+    watching.connected.send_replace(None);
+    let told = watching.next_of(&[Action::Inventory]).await;
+    let inventory = told.fields.lab.inventory.unwrap();
+    assert_ne!(inventory.sha256, digests[0].0);
+    let device = inventory
+        .items
+        .iter()
+        .find(|item| item.starts_with("device "));
+    assert!(
+        device
+            .unwrap()
+            .starts_with("device 2-1 46f4:0001 storage LW0001 ")
     );
     watching.end().await;
 }
@@ -346,8 +390,9 @@ fn image(folder: &Path) -> Option<String> {
     Some(path)
 }
 
-const VOLUMES: [Action; 3] = [
+const VOLUMES: [Action; 4] = [
     Action::VolumeMounted,
+    Action::VolumeRemounted,
     Action::VolumeUnmounted,
     Action::VolumeRemoved,
 ];

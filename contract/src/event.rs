@@ -35,8 +35,18 @@ pub enum Action {
     VolumeMounted,
     /// A volume was unmounted.
     VolumeUnmounted,
+    /// A volume may be written to now, or no longer.
+    VolumeRemounted,
     /// A volume's device was pulled while it was mounted.
     VolumeRemoved,
+    /// A medium lay in a reader or drive at the start.
+    MediaPresent,
+    /// A medium was put into a reader or drive, or a disk that is not on USB was plugged in.
+    MediaInserted,
+    /// Such a medium or disk was taken out.
+    MediaRemoved,
+    /// Everything that is there, told at each connection to the broker.
+    Inventory,
     /// The kernel dropped notices; what a rescan found follows.
     EventsLost,
     /// Who talked to whom, and how much.
@@ -62,14 +72,19 @@ pub enum Action {
 }
 
 impl Action {
-    const NAMES: [(&'static str, Self); 17] = [
+    const NAMES: [(&'static str, Self); 22] = [
         ("device-present", Self::DevicePresent),
         ("device-connected", Self::DeviceConnected),
         ("device-disconnected", Self::DeviceDisconnected),
         ("volume-present", Self::VolumePresent),
         ("volume-mounted", Self::VolumeMounted),
         ("volume-unmounted", Self::VolumeUnmounted),
+        ("volume-remounted", Self::VolumeRemounted),
         ("volume-removed", Self::VolumeRemoved),
+        ("media-present", Self::MediaPresent),
+        ("media-inserted", Self::MediaInserted),
+        ("media-removed", Self::MediaRemoved),
+        ("inventory", Self::Inventory),
         ("events-lost", Self::EventsLost),
         ("traffic-report", Self::TrafficReport),
         ("intranet-access", Self::IntranetAccess),
@@ -141,7 +156,12 @@ fn leaf(action: &Action, scope: Option<Scope>) -> Option<Leaf> {
         | Action::VolumePresent
         | Action::VolumeMounted
         | Action::VolumeUnmounted
+        | Action::VolumeRemounted
         | Action::VolumeRemoved
+        | Action::MediaPresent
+        | Action::MediaInserted
+        | Action::MediaRemoved
+        | Action::Inventory
         | Action::EventsLost => Some(Leaf::Usb),
         Action::TrafficReport => Some(Leaf::Net),
         Action::IntranetAccess => Some(Leaf::Intranet),
@@ -207,6 +227,12 @@ pub struct LabFields {
     /// Options of a mount, as `/proc/self/mountinfo` writes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount_options: Option<String>,
+    /// What a volume is made of, and which one it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<usb::Origin>,
+    /// Everything that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<usb::Inventory>,
     /// Sums per network interface of a report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interfaces: Option<Vec<report::InterfaceTotals>>,

@@ -82,7 +82,11 @@ pub fn judge(address: IpAddr, event: &Event) -> Result<Option<Finding>, Incomple
         | Action::VolumePresent
         | Action::VolumeMounted
         | Action::VolumeUnmounted
+        | Action::VolumeRemounted
         | Action::VolumeRemoved
+        | Action::MediaPresent
+        | Action::MediaInserted
+        | Action::MediaRemoved
         | Action::EventsLost => usb::judge(&event.occurrence)?,
         Action::IntranetAccess
         | Action::ConversationBurst
@@ -91,7 +95,9 @@ pub fn judge(address: IpAddr, event: &Event) -> Result<Option<Finding>, Incomple
         | Action::AddressChanged
         | Action::RouteChanged
         | Action::CaptureGap => network::judge(&event.occurrence, event.host.ip)?,
-        Action::TrafficReport | Action::InternetAccess | Action::Other(_) => None,
+        Action::TrafficReport | Action::InternetAccess | Action::Inventory | Action::Other(_) => {
+            None
+        }
     };
     Ok(verdict.map(|verdict| verdict.about(address, event)))
 }

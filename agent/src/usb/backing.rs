@@ -1,37 +1,16 @@
-//! What lies under a mount: from sysfs and udevd's records to the fields of a volume.
+//! What lies under a mount, or a disk that is not mounted: from sysfs and udevd's records to the fields of a volume.
 //!
-//! The size is that of the block device, as sysfs has it: a mounted file system is never asked, so that none can
-//! hang the agent. What nothing says is left out. Labels and serial numbers are foreign text.
+//! The size is that of the block device, as sysfs has it; only a file system without one (network, FUSE) is asked
+//! itself, by a thread that may hang. What nothing says is left out. Labels and serial numbers are foreign text.
 //! Sources: Linux `Documentation/ABI/stable/sysfs-block`, udevd's `/run/udev/data` and its `\x20` in names.
 
-use labwatch_contract::event::usb::Volume;
+use labwatch_contract::event::usb::{Origin, Volume};
 
 use super::{
     mountinfo::Mount,
-    snapshot::{Snapshot, tidy},
+    remote,
+    snapshot::{Snapshot, name, number, tidy},
 };
-
-/// File systems whose data lies on another machine, or on this one's host.
-const NETWORK: [&str; 18] = [
-    "9p",
-    "afs",
-    "ceph",
-    "cifs",
-    "fuse.curlftpfs",
-    "fuse.davfs",
-    "fuse.glusterfs",
-    "fuse.rclone",
-    "fuse.s3fs",
-    "fuse.sshfs",
-    "fuse.vmhgfs-fuse",
-    "glusterfs",
-    "ncpfs",
-    "nfs",
-    "nfs4",
-    "smb3",
-    "vboxsf",
-    "virtiofs",
-];
 
 /// Bytes of a sector, as sysfs counts them whatever the disk.
 const SECTOR: u64 = 512;
@@ -47,6 +26,10 @@ pub struct Backing {
     pub udev: Option<String>,
     /// The name in `/dev/disk/by-label` that leads to the block device.
     pub label_link: Option<String>,
+    /// The name in `/dev/disk/by-uuid` that leads to the block device.
+    pub uuid_link: Option<String>,
+    /// The size in bytes that a file system without a block device gives.
+    pub capacity: Option<u64>,
 }
 
 /// What sysfs says of a block device. Texts as the files hold them.
@@ -62,16 +45,84 @@ pub struct Block {
     pub card: Option<String>,
     /// `serial` or `device/serial` of its disk.
     pub serial: Option<String>,
+    /// `dm/uuid`, as `CRYPT-LUKS2-…` or `LVM-…`.
+    pub mapping: Option<String>,
+    /// `loop/backing_file`: the image behind a loop device.
+    pub image: Option<String>,
+    /// Whether it is a part of a disk.
+    pub is_partition: bool,
+    /// The firmware says that people reach the port it hangs on (a Thunderbolt disk).
+    pub is_external: bool,
+}
+
+impl Block {
+    /// Its size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        let sectors: u64 = number(self.size.as_deref())?;
+        sectors.checked_mul(SECTOR)
+    }
+
+    /// What it is, and its name: `luks dm-0`, `partition sdb1`, `loop loop3 /home/ada/image`.
+    fn layer(&self) -> String {
+        let own = name(&self.syspath);
+        let mapping = self.mapping.as_deref().unwrap_or_default().trim();
+        let starts = |prefix| mapping.starts_with(prefix);
+        let kind = match own {
+            _ if self.is_partition => "partition",
+            _ if starts("CRYPT-LUKS") => "luks",
+            _ if starts("CRYPT-") => "crypt",
+            _ if starts("LVM-") => "lvm",
+            _ if own.starts_with("dm-") => "mapping",
+            _ if own.starts_with("md") => "raid",
+            _ if own.starts_with("loop") => "loop",
+            _ => "disk",
+        };
+        let image = self.image.as_deref().and_then(tidy);
+        let image = image.map_or_else(String::new, |image| format!(" {image}"));
+        format!("{kind} {own}{image}")
+    }
+}
+
+impl Backing {
+    /// What udevd's record of the block device says under `key`.
+    fn udev(&self, key: &str) -> Option<&str> {
+        self.udev
+            .as_deref()
+            .and_then(|record| udev_value(record, key))
+    }
+
+    /// Which file system it is and what it is made of; `None` where nothing says anything.
+    pub(super) fn origin(&self, mount: Option<&Mount>) -> Option<Origin> {
+        let uuid = self.udev("ID_FS_UUID_ENC").or(self.uuid_link.as_deref());
+        let origin = Origin {
+            uuid: uuid.and_then(|uuid| tidy(&decode(uuid))),
+            server: mount.and_then(remote::server),
+            layers: self.blocks.iter().map(Block::layer).collect(),
+        };
+        (origin != Origin::default()).then_some(origin)
+    }
 }
 
 /// A mount and what lies under it, as the events write them.
 pub(super) fn volume(mount: &Mount, backing: &Backing) -> Volume {
-    let udev = |key| {
-        backing
-            .udev
-            .as_deref()
-            .and_then(|record| udev_value(record, key))
+    let bus = if remote::is_remote(mount) {
+        Some("network")
+    } else {
+        remote::bus(mount)
     };
+    let mut volume = disk(mount.source.clone(), backing);
+    volume.mount_name.clone_from(&mount.mount_point);
+    volume.file_system_type.clone_from(&mount.file_system_type);
+    volume.size = volume.size.or(backing.capacity);
+    volume.bus_type = volume.bus_type.or(bus.map(str::to_owned));
+    volume.writable = Some(mount.is_writable());
+    volume
+}
+
+/// A disk that need not be mounted, as the events write it.
+pub(super) fn disk(device_name: String, backing: &Backing) -> Volume {
+    let udev = |key| backing.udev(key);
     let usb_serial = backing.usb.as_ref().and_then(|usb| usb.serial.as_deref());
     let disk_serial = backing
         .blocks
@@ -80,45 +131,31 @@ pub(super) fn volume(mount: &Mount, backing: &Backing) -> Volume {
     let serial = usb_serial.or(disk_serial).and_then(tidy);
     let label = udev("ID_FS_LABEL_ENC").or(backing.label_link.as_deref());
     Volume {
-        device_name: mount.source.clone(),
-        mount_name: mount.mount_point.clone(),
-        file_system_type: mount.file_system_type.clone(),
-        size: backing.blocks.first().and_then(size),
+        device_name,
+        size: backing.blocks.first().and_then(Block::bytes),
         removable: removable(backing),
-        bus_type: bus_type(mount, backing).map(str::to_owned),
+        bus_type: bus_type(backing).map(str::to_owned),
         serial_number: serial.or_else(|| udev("ID_SERIAL_SHORT").and_then(tidy)),
         label: label.and_then(|label| tidy(&decode(label))),
-        writable: Some(mount.is_writable()),
+        ..Volume::default()
     }
-}
-
-fn size(block: &Block) -> Option<u64> {
-    block
-        .size
-        .as_deref()?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(SECTOR)
 }
 
 /// Whether it can be taken out: what is on USB, a card, a medium in a drive. `None` where nothing says so.
 fn removable(backing: &Backing) -> Option<bool> {
     let word =
         |text: &Option<String>, word| text.as_deref().is_some_and(|text| text.trim() == word);
-    let out = |block: &Block| word(&block.removable, "1") || word(&block.card, "SD");
+    let out =
+        |block: &Block| word(&block.removable, "1") || word(&block.card, "SD") || block.is_external;
     let known = backing.blocks.iter().any(|block| block.removable.is_some());
     let yes = backing.usb.is_some() || backing.blocks.iter().any(out);
     (yes || known).then_some(yes)
 }
 
 /// By what it is attached, the first that its block devices' paths tell.
-fn bus_type(mount: &Mount, backing: &Backing) -> Option<&'static str> {
+fn bus_type(backing: &Backing) -> Option<&'static str> {
     if backing.usb.is_some() {
         return Some("usb");
-    }
-    if NETWORK.contains(&mount.file_system_type.as_str()) {
-        return Some("network");
     }
     let buses: Vec<_> = backing
         .blocks
@@ -188,7 +225,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::usb::mountinfo;
 
     #[test]
     fn the_bus_is_told_by_the_path() {
@@ -222,10 +258,6 @@ mod tests {
         ] {
             assert_eq!(bus(path), expected, "{path}");
         }
-        let nfs = mountinfo::parse(b"1 2 0:52 / /mnt rw - nfs4 server:/export rw")
-            .mounts
-            .remove(0);
-        assert_eq!(bus_type(&nfs, &Backing::default()), Some("network"));
         let dm = |path: &str| Block {
             syspath: path.into(),
             ..Block::default()
@@ -237,10 +269,7 @@ mod tests {
             ],
             ..Backing::default()
         };
-        let ext4 = mountinfo::parse(b"27 1 253:0 / / rw - ext4 /dev/mapper/root rw")
-            .mounts
-            .remove(0);
-        assert_eq!(bus_type(&ext4, &over_nvme), Some("nvme"));
+        assert_eq!(bus_type(&over_nvme), Some("nvme"));
     }
 
     #[test]
@@ -256,6 +285,33 @@ mod tests {
         assert_eq!(removable(&backing("SD\n")), Some(true));
         assert_eq!(removable(&backing("MMC\n")), Some(false));
         assert_eq!(removable(&Backing::default()), None);
+    }
+
+    #[test]
+    fn the_layers_are_named_from_the_mount_down() {
+        let block = |path: &str, mapping: Option<&str>| Block {
+            syspath: path.into(),
+            mapping: mapping.map(str::to_owned),
+            is_partition: path.ends_with("sdb1"),
+            ..Block::default()
+        };
+        let backing = Backing {
+            blocks: vec![
+                block("/devices/virtual/block/dm-1", Some("LVM-x1\n")),
+                block(
+                    "/devices/virtual/block/dm-0",
+                    Some("CRYPT-LUKS2-5d0f-safe\n"),
+                ),
+                block("/devices/pci0/block/sdb/sdb1", None),
+                block("/devices/pci0/block/sdb", None),
+            ],
+            ..Backing::default()
+        };
+        assert_eq!(
+            backing.origin(None).unwrap().layers,
+            ["lvm dm-1", "luks dm-0", "partition sdb1", "disk sdb"]
+        );
+        assert_eq!(Backing::default().origin(None), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a USB device says it can do: from the bytes of sysfs `descriptors` to interfaces to kinds.
+//! What a USB device says it can do: from the bytes of sysfs `descriptors` to an outline to kinds.
 //!
 //! `descriptors` holds the device descriptor and every configuration's descriptors one after the other, each
 //! with its length and type in front; the interfaces of a configuration that is not active stand nowhere else.
@@ -10,11 +10,25 @@ use std::{collections::BTreeSet, fmt};
 
 use labwatch_contract::event::usb::DeviceKind;
 
+use super::drivers::Numbers;
+
 /// Most interfaces that are kept of one device.
 pub const MAX_INTERFACES: usize = 64;
 
+const DEVICE: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const INTERFACE: u8 = 4;
+const ENDPOINT: u8 = 5;
+
+/// The vendor's own class, as phones of before the MTP class give it, and network sticks too.
+const VENDOR_OWN: Interface = Interface {
+    class: 0xff,
+    subclass: 0xff,
+    protocol: 0,
+};
+
+/// Bytes at least that an interrupt endpoint for MTP's events takes; a network stick's has 2.
+const MTP_EVENT: u16 = 8;
 
 /// The class of an interface: what it says it can do. Written as `08:06:50`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,12 +54,14 @@ impl Interface {
         })
     }
 
-    fn kind(self) -> Option<DeviceKind> {
+    /// What its class alone says; `None` where that is nothing, as for the vendor's own class.
+    #[must_use]
+    pub fn kind(self) -> Option<DeviceKind> {
         Some(match (self.class, self.subclass, self.protocol) {
             (0x01, ..) => DeviceKind::Audio,
-            // Ethernet, EEM, NCM and MBIM; RNDIS in its three guises.
+            // Ethernet, EEM, NCM and MBIM; RNDIS in its three guises; an iPhone's tethering.
             (0x02, 0x06 | 0x0c | 0x0d | 0x0e, _) | (0x02, 0x02, 0xff) => DeviceKind::Network,
-            (0xe0, 0x01, 0x03) | (0xef, 0x04, 0x01) => DeviceKind::Network,
+            (0xe0, 0x01, 0x03) | (0xef, 0x04, 0x01) | (0xff, 0xfd, 0x01) => DeviceKind::Network,
             (0x03, _, 0x01) => DeviceKind::Keyboard,
             (0x03, _, 0x02) => DeviceKind::Mouse,
             // Still imaging (PTP, MTP); Android's adb and fastboot; Apple's multiplexer.
@@ -54,7 +70,7 @@ impl Interface {
             (0x08, ..) => DeviceKind::Storage,
             (0x09, ..) => DeviceKind::Hub,
             (0x0e | 0x10, ..) => DeviceKind::Video,
-            (0xe0, 0x01, 0x01) => DeviceKind::Bluetooth,
+            (0xe0, 0x01, 0x01 | 0x04) => DeviceKind::Bluetooth,
             _ => return None,
         })
     }
@@ -71,39 +87,115 @@ impl fmt::Display for Interface {
     }
 }
 
-/// The interfaces of all configurations, in the order of the bytes. Alternate settings of one interface are
-/// told once, unless their classes differ.
+/// What the descriptors of one device say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// The numbers of the device descriptor, where there is one.
+    pub device: Option<Numbers>,
+    /// The interfaces of all configurations, in the order of the bytes. Alternate settings of one interface are
+    /// told once, unless their classes differ.
+    pub interfaces: Vec<Interface>,
+    /// An interface of the vendor's own class has the endpoints of MTP: bulk in, bulk out, interrupt in.
+    pub shaped_as_mtp: bool,
+}
+
+/// Reads the descriptors of one device.
 #[must_use]
-pub fn interfaces(descriptors: &[u8]) -> Vec<Interface> {
-    let mut configuration = 0_usize;
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
+pub fn outline(descriptors: &[u8]) -> Outline {
+    let mut reader = Reader::default();
     for descriptor in walk(descriptors) {
+        reader.take(descriptor);
+    }
+    reader.close();
+    reader.outline
+}
+
+#[derive(Default)]
+struct Reader {
+    outline: Outline,
+    configuration: usize,
+    seen: BTreeSet<(usize, u8, Interface)>,
+    /// Address, transfer type and longest packet of the endpoints of a [`VENDOR_OWN`] interface.
+    endpoints: Option<Vec<(u8, u8, u16)>>,
+}
+
+impl Reader {
+    fn take(&mut self, descriptor: &[u8]) {
         match *descriptor {
-            [_, CONFIGURATION, ..] => configuration += 1,
+            [
+                _,
+                DEVICE,
+                _,
+                _,
+                class,
+                subclass,
+                protocol,
+                _,
+                v0,
+                v1,
+                p0,
+                p1,
+                r0,
+                r1,
+                ..,
+            ] => {
+                self.outline.device.get_or_insert(Numbers {
+                    vendor: u16::from_le_bytes([v0, v1]),
+                    product: u16::from_le_bytes([p0, p1]),
+                    release: u16::from_le_bytes([r0, r1]),
+                    class: Interface {
+                        class,
+                        subclass,
+                        protocol,
+                    },
+                });
+            }
+            [_, CONFIGURATION, ..] => self.configuration += 1,
             [_, INTERFACE, number, _, _, class, subclass, protocol, ..] => {
                 let interface = Interface {
                     class,
                     subclass,
                     protocol,
                 };
-                if found.len() < MAX_INTERFACES && seen.insert((configuration, number, interface)) {
-                    found.push(interface);
+                self.close();
+                self.endpoints = (interface == VENDOR_OWN).then(Vec::new);
+                let known = &mut self.outline.interfaces;
+                if known.len() < MAX_INTERFACES
+                    && self.seen.insert((self.configuration, number, interface))
+                {
+                    known.push(interface);
+                }
+            }
+            [_, ENDPOINT, address, attributes, low, high, ..] => {
+                if let Some(endpoints) = &mut self.endpoints {
+                    let longest = u16::from_le_bytes([low, high]);
+                    endpoints.push((address & 0x80, attributes & 3, longest));
                 }
             }
             _ => {}
         }
     }
-    found
+
+    /// An interface is over: was it one for MTP?
+    fn close(&mut self) {
+        if let Some([(0x80, 2, _), (0, 2, _), (0x80, 3, longest)]) =
+            self.endpoints.take().as_deref()
+        {
+            self.outline.shaped_as_mtp |= *longest >= MTP_EVENT;
+        }
+    }
 }
 
-/// What a device with these interfaces can do, each kind once; `other` where none is known.
+/// What a device can do by its outline and by the drivers that the kernel has for it, each kind once; `other` where
+/// none is known.
 #[must_use]
-pub fn kinds(interfaces: &[Interface]) -> Vec<DeviceKind> {
-    let kinds: BTreeSet<_> = interfaces
-        .iter()
-        .filter_map(|interface| interface.kind())
-        .collect();
+pub fn kinds(outline: &Outline, driven: &BTreeSet<DeviceKind>) -> Vec<DeviceKind> {
+    let said = outline.interfaces.iter().filter_map(|known| known.kind());
+    let mut kinds: BTreeSet<_> = said.chain(driven.iter().copied()).collect();
+    // A network stick may have the same endpoints.
+    if outline.shaped_as_mtp && !kinds.contains(&DeviceKind::Network) {
+        kinds.insert(DeviceKind::Phone);
+    }
     if kinds.is_empty() {
         return vec![DeviceKind::Other];
     }
@@ -136,7 +228,8 @@ mod tests {
     }
 
     fn written(descriptors: &[u8]) -> Vec<String> {
-        interfaces(descriptors)
+        outline(descriptors)
+            .interfaces
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -201,12 +294,48 @@ mod tests {
             ([0x0b, 0, 0], DeviceKind::Other),
         ] {
             assert_eq!(
-                kinds(&interfaces(&interface(0, 0, class))),
+                kinds(&outline(&interface(0, 0, class)), &BTreeSet::new()),
                 [kind],
                 "{class:?}"
             );
         }
-        assert_eq!(kinds(&[]), [DeviceKind::Other]);
+        assert_eq!(
+            kinds(&Outline::default(), &BTreeSet::new()),
+            [DeviceKind::Other]
+        );
+    }
+
+    #[test]
+    fn a_phones_own_class_is_told_from_a_network_sticks_by_the_endpoints() {
+        let endpoint =
+            |address, attributes, longest| [7, ENDPOINT, address, attributes, longest, 0, 6];
+        let device = |endpoints: [[u8; 7]; 3]| {
+            let own = interface(0, 0, [0xff, 0xff, 0]);
+            let all = [&own[..], &endpoints.concat()].concat();
+            kinds(&outline(&all), &BTreeSet::new())
+        };
+        let phone = [
+            endpoint(0x81, 2, 64),
+            endpoint(1, 2, 64),
+            endpoint(0x82, 3, 28),
+        ];
+        assert_eq!(device(phone), [DeviceKind::Phone]);
+        let rtl8153 = [
+            endpoint(0x81, 2, 64),
+            endpoint(2, 2, 64),
+            endpoint(0x83, 3, 2),
+        ];
+        assert_eq!(device(rtl8153), [DeviceKind::Other]);
+        let ax88179 = [
+            endpoint(0x81, 3, 8),
+            endpoint(0x82, 2, 64),
+            endpoint(3, 2, 64),
+        ];
+        assert_eq!(device(ax88179), [DeviceKind::Other]);
+        let driven = BTreeSet::from([DeviceKind::Network]);
+        let own = interface(0, 0, [0xff, 0xff, 0]);
+        let all = [&own[..], &phone.concat()].concat();
+        assert_eq!(kinds(&outline(&all), &driven), [DeviceKind::Network]);
     }
 
     #[test]
@@ -221,9 +350,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            let found = interfaces(&bytes);
-            prop_assert!(found.len() <= MAX_INTERFACES);
-            prop_assert!(!kinds(&found).is_empty());
+            let found = outline(&bytes);
+            prop_assert!(found.interfaces.len() <= MAX_INTERFACES);
+            prop_assert!(!kinds(&found, &BTreeSet::new()).is_empty());
         }
     }
 }

@@ -71,6 +71,40 @@ impl Devices {
         told
     }
 
+    /// Whether other devices are plugged in than the table holds; `present` has each one's syspath and `devnum`.
+    #[must_use]
+    pub fn differ(&self, present: &[(String, Option<u32>)]) -> bool {
+        let present: Vec<_> = present
+            .iter()
+            .filter(|(path, _)| !is_root_hub(path))
+            .collect();
+        // Beyond its bound the table knows of no device whether it is new.
+        let bounded = present.len().min(MAX_DEVICES);
+        bounded != self.entries.len()
+            || bounded < MAX_DEVICES
+                && !present
+                    .iter()
+                    .all(|(path, devnum)| self.knows(path, *devnum))
+    }
+
+    /// Each device in one line, for the inventory.
+    pub fn items(&self) -> impl Iterator<Item = String> {
+        self.entries.values().map(|entry| {
+            let Plugged { device, port } = &entry.plugged;
+            let kinds: Vec<_> = device.kinds.iter().map(ToString::to_string).collect();
+            let words = [
+                "device".to_owned(),
+                port.port.clone(),
+                format!("{}:{}", device.vendor.id, device.product.id),
+                kinds.join("+"),
+                device.serial_number.clone().unwrap_or_else(|| "-".into()),
+                port.descriptors_sha256
+                    .map_or_else(|| "-".into(), |digest| digest.to_string()),
+            ];
+            words.join(" ")
+        })
+    }
+
     /// Whether a uevent tells of a device of which sysfs should be asked (a [`Snapshot`] of its syspath).
     #[must_use]
     pub fn wants_snapshot(&self, uevent: &Uevent) -> bool {
@@ -128,12 +162,19 @@ impl Devices {
         // Sysfs may already speak of the next device at this port.
         let own = snapshot
             .filter(|snapshot| devnum.is_none() || number(snapshot.devnum.as_deref()) == devnum);
+        let mut plugged = own.map_or_else(
+            || Plugged::from(&Snapshot::from_uevent(uevent)),
+            Plugged::from,
+        );
+        let whole = !plugged.port.interfaces.is_empty();
+        if !whole {
+            plugged.set_class(uevent);
+        }
         let entry = Entry {
-            plugged: own.map_or_else(|| Plugged::from_uevent(uevent), Plugged::from),
+            plugged,
             devnum,
             waiting: Some(Vec::new()),
         };
-        let whole = !entry.plugged.port.interfaces.is_empty();
         if self.entries.len() < MAX_DEVICES {
             self.entries.insert(path.clone(), entry);
             told.extend(whole.then(|| self.tell(path, now)).flatten());
@@ -214,7 +255,7 @@ impl Devices {
         let entry = self.entries.get_mut(syspath)?;
         let interfaces = entry.waiting.take()?;
         if !interfaces.is_empty() {
-            entry.plugged.set_interfaces(&interfaces);
+            entry.plugged.set_interfaces(interfaces);
         }
         let fields = entry.plugged.clone().fields();
         Some(occurrence(Happening::DeviceConnected, fields, now))

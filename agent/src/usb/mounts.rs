@@ -1,10 +1,22 @@
 //! Watches the mount table: `/proc/self/mountinfo` is ready with priority (`POLLPRI`) after each change.
 //!
 //! The table is opened first and read after, so no change falls between. What lies under a new volume is read
-//! from sysfs; mounted file systems themselves are never touched, so none that hangs can hang the agent.
+//! from sysfs. Only a file system without a block device is asked itself, for its size, by [`Capacity`].
 //! Source: proc_pid_mountinfo(5), Linux `fs/proc_namespace.c`.
 
-use std::{collections::BTreeMap, fs::File, io, os::fd::OwnedFd};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc as threads,
+    },
+    thread,
+    time::Duration,
+};
 
 use labwatch_link::backoff::Backoff;
 use tokio::{
@@ -15,7 +27,9 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    mountinfo,
+    backing::Backing,
+    mountinfo::{self, Mount},
+    sysfs::Roots,
     volume::Volumes,
     watch::{Deaf, Post, now, pause},
 };
@@ -27,6 +41,36 @@ pub(super) enum Notice {
     Removed(String),
     /// Some of these notices may be missing.
     Lost,
+    /// Look whether the table has changed without a word (the kernel makes a broken disk read-only).
+    Look,
+}
+
+/// How long a file system may take to say its size.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks file systems for their size, on a thread that may hang: one that does hangs alone, and no other is asked
+/// until it has answered.
+#[derive(Clone, Default)]
+pub(super) struct Capacity(Arc<AtomicBool>);
+
+impl Capacity {
+    fn ask(&self, mount_point: &str) -> Option<u64> {
+        if self.0.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let (busy, place) = (self.0.clone(), mount_point.to_owned());
+        let (answer, asked) = threads::channel();
+        let ask = move || {
+            let size = rustix::fs::statvfs(&place).ok();
+            busy.store(false, Ordering::Release);
+            // Nobody waits for a late one.
+            let _ = answer.send(size.and_then(|size| size.f_blocks.checked_mul(size.f_frsize)));
+        };
+        if thread::Builder::new().spawn(ask).is_err() {
+            self.0.store(false, Ordering::Release);
+        }
+        asked.recv_timeout(PATIENCE).ok()?.filter(|size| *size > 0)
+    }
 }
 
 /// Tells of volumes until nobody listens. What fails is tried again.
@@ -45,6 +89,7 @@ pub(super) async fn watch_volumes(post: &Post, mut notices: Receiver<Notice>) {
             Err(error) => error,
         };
         post.degrade("no-mounts", Some(&failure));
+        post.volumes.send_replace(Some(Vec::new()));
         tokio::select! {
             () = pause(&mut backoff) => {}
             () = pass_over(&mut notices) => return,
@@ -74,7 +119,11 @@ async fn run(
         tokio::select! {
             // A pulled stick's removal comes before the unmount that a desktop answers it with.
             biased;
-            notice = notices.recv() => handle(post, volumes, notice.ok_or(Deaf)?).await?,
+            notice = notices.recv() => {
+                if let Err(error) = handle(post, volumes, notice.ok_or(Deaf)?).await? {
+                    return Ok(error);
+                }
+            }
             ready = table.ready(Interest::PRIORITY) => {
                 let read = match ready {
                     Ok(mut guard) => {
@@ -91,18 +140,27 @@ async fn run(
     }
 }
 
-async fn handle(post: &Post, volumes: &mut Volumes, notice: Notice) -> Result<(), Deaf> {
+async fn handle(
+    post: &Post,
+    volumes: &mut Volumes,
+    notice: Notice,
+) -> Result<io::Result<()>, Deaf> {
     let gone = match notice {
         Notice::Removed(syspath) => vec![syspath],
         Notice::Lost => {
             let missing = volumes.syspaths().filter(|path| !post.roots.exists(path));
             missing.map(str::to_owned).collect()
         }
+        Notice::Look => return read(post, volumes).await,
     };
     for syspath in gone {
-        post.tell(volumes.handle_removed(&syspath, now())).await?;
+        let removed = volumes.handle_removed(&syspath, now());
+        if !removed.is_empty() {
+            post.tell(removed).await?;
+            publish(post, volumes);
+        }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Reads the table and tells what it has changed.
@@ -121,17 +179,31 @@ async fn read(post: &Post, volumes: &mut Volumes) -> Result<io::Result<()>, Deaf
     }
     let change = volumes.compare(table);
     let news: Vec<_> = change.news().cloned().collect();
-    let roots = post.roots.clone();
+    let (roots, capacity) = (post.roots.clone(), post.capacity.clone());
     let look = move || {
         news.iter()
-            .map(|mount| (mount.device, roots.backing(mount)))
+            .map(|mount| (mount.device, backing(&roots, &capacity, mount)))
             .collect()
     };
     let backings = spawn_blocking(look)
         .await
         .unwrap_or_else(|_| BTreeMap::new());
     post.tell(volumes.apply(&change, &backings, now())).await?;
+    publish(post, volumes);
     Ok(Ok(()))
+}
+
+fn backing(roots: &Roots, capacity: &Capacity, mount: &Mount) -> Backing {
+    let mut backing = roots.backing(mount);
+    if backing.blocks.is_empty() {
+        backing.capacity = capacity.ask(&mount.mount_point);
+    }
+    backing
+}
+
+/// For the next inventory.
+fn publish(post: &Post, volumes: &Volumes) {
+    post.volumes.send_replace(Some(volumes.items().collect()));
 }
 
 /// Keeps the sender of notices from waiting; ends when it is gone.

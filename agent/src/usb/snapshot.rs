@@ -1,16 +1,23 @@
 //! What is known of one USB device: from sysfs or a uevent to the fields of an event.
 //!
 //! Invariant: ids are four lower-case hex digits or nothing, foreign texts are cut to [`MAX_TEXT`] and otherwise
-//! left as they are: who shows them makes them harmless. What sysfs does not say is left out.
+//! left as they are: who shows them makes them harmless. What sysfs does not say is left out; only a name that the
+//! device does not give is taken from the system's list of USB ids.
 //! Source: Linux `Documentation/ABI/testing/sysfs-bus-usb`.
 
-use labwatch_contract::event::{
-    Fields, LabFields,
-    usb::{Device, Maker, UsbPort},
+use std::collections::BTreeSet;
+
+use labwatch_contract::{
+    chain::Digest,
+    event::{
+        Fields, LabFields,
+        usb::{Device, DeviceKind, Maker, UsbPort},
+    },
 };
 
 use super::{
-    descriptors::{self, Interface},
+    descriptors::{self, Interface, Outline},
+    names::Names,
     uevent::Uevent,
 };
 
@@ -38,8 +45,30 @@ pub struct Snapshot {
     pub speed: Option<String>,
     /// `authorized`: `0` or `1`.
     pub authorized: Option<String>,
+    /// `removable`: what the firmware says of the port: `removable`, `fixed`, `unknown`.
+    pub removable: Option<String>,
     /// `descriptors`: the device's and all configurations', raw.
     pub descriptors: Vec<u8>,
+    /// What the system's list of USB ids calls it; asked only where the device gives no name.
+    pub listed: Names,
+    /// What the kernel's drivers would make of it; asked only where a class says nothing.
+    pub driven: BTreeSet<DeviceKind>,
+}
+
+impl Snapshot {
+    /// What a uevent alone tells, when sysfs has nothing more to say: the numbers in `PRODUCT=46f4/1/0`.
+    #[must_use]
+    pub fn from_uevent(uevent: &Uevent) -> Self {
+        let mut ids = uevent.get("PRODUCT").unwrap_or_default().split('/');
+        let mut id = || ids.next().unwrap_or_default().to_owned();
+        Self {
+            syspath: uevent.syspath.clone(),
+            vendor_id: id(),
+            product_id: id(),
+            devnum: uevent.get("DEVNUM").map(str::to_owned),
+            ..Self::default()
+        }
+    }
 }
 
 /// A device and where it is plugged in, as the events write them.
@@ -53,63 +82,68 @@ pub struct Plugged {
 
 impl From<&Snapshot> for Plugged {
     fn from(snapshot: &Snapshot) -> Self {
-        let maker = |id: &str, name: &Option<String>| Maker {
+        let maker = |id: &str, own: &Option<String>, listed: &Option<String>| Maker {
             id: four_digits(id),
-            name: name.as_deref().and_then(tidy),
+            name: own.as_deref().and_then(tidy).or_else(|| listed.clone()),
         };
+        let Snapshot {
+            vendor_id,
+            product_id,
+            listed,
+            descriptors,
+            ..
+        } = snapshot;
+        let word = |text: &Option<String>| text.as_deref().map(|word| word.trim().to_owned());
         let mut plugged = Self {
             device: Device {
-                vendor: maker(&snapshot.vendor_id, &snapshot.manufacturer),
-                product: maker(&snapshot.product_id, &snapshot.product),
+                vendor: maker(vendor_id, &snapshot.manufacturer, &listed.vendor),
+                product: maker(product_id, &snapshot.product, &listed.product),
                 serial_number: snapshot.serial.as_deref().and_then(tidy),
                 kinds: Vec::new(),
             },
             port: UsbPort {
                 port: name(&snapshot.syspath).to_owned(),
-                interfaces: Vec::new(),
                 speed_mbps: number(snapshot.speed.as_deref())
                     .filter(|speed: &f64| speed.is_finite()),
-                authorized: snapshot
-                    .authorized
-                    .as_deref()
-                    .map(|word| word.trim() != "0"),
+                authorized: word(&snapshot.authorized).map(|word| word != "0"),
+                removable: word(&snapshot.removable).and_then(|word| match word.as_str() {
+                    "removable" => Some(true),
+                    "fixed" => Some(false),
+                    _ => None,
+                }),
+                descriptors_sha256: (!descriptors.is_empty()).then(|| Digest::of(descriptors)),
+                ..UsbPort::default()
             },
         };
-        plugged.set_interfaces(&descriptors::interfaces(&snapshot.descriptors));
+        plugged.set_outline(&descriptors::outline(descriptors), &snapshot.driven);
         plugged
     }
 }
 
 impl Plugged {
-    /// What a uevent alone tells: the numbers in `PRODUCT=46f4/1/0`, the device's own class in `TYPE=9/0/1`.
-    pub(super) fn from_uevent(uevent: &Uevent) -> Self {
-        let mut ids = uevent
-            .get("PRODUCT")
-            .unwrap_or_default()
-            .split('/')
-            .map(four_digits);
-        let mut maker = || Maker {
-            id: ids.next().unwrap_or_default(),
-            name: None,
-        };
+    /// Takes over its own class (`TYPE=9/0/1` of its uevent), where sysfs said nothing.
+    pub(super) fn set_class(&mut self, uevent: &Uevent) {
         let class = uevent.get("TYPE").and_then(Interface::from_uevent);
-        Self {
-            device: Device {
-                vendor: maker(),
-                product: maker(),
-                serial_number: None,
-                kinds: descriptors::kinds(class.as_slice()),
-            },
-            port: UsbPort {
-                port: name(&uevent.syspath).to_owned(),
-                ..UsbPort::default()
-            },
-        }
+        let outline = Outline {
+            interfaces: class.into_iter().collect(),
+            ..Outline::default()
+        };
+        self.device.kinds = descriptors::kinds(&outline, &BTreeSet::new());
     }
 
-    pub(super) fn set_interfaces(&mut self, interfaces: &[Interface]) {
-        self.device.kinds = descriptors::kinds(interfaces);
-        self.port.interfaces = interfaces.iter().map(ToString::to_string).collect();
+    /// Takes over what its interfaces' uevents said, where sysfs said nothing.
+    pub(super) fn set_interfaces(&mut self, interfaces: Vec<Interface>) {
+        let outline = Outline {
+            interfaces,
+            ..Outline::default()
+        };
+        self.set_outline(&outline, &BTreeSet::new());
+    }
+
+    fn set_outline(&mut self, outline: &Outline, driven: &BTreeSet<DeviceKind>) {
+        self.device.kinds = descriptors::kinds(outline, driven);
+        self.port.composite = composite(&self.device.kinds);
+        self.port.interfaces = outline.interfaces.iter().map(ToString::to_string).collect();
     }
 
     /// Its part of an event.
@@ -124,6 +158,15 @@ impl Plugged {
             ..Fields::default()
         }
     }
+}
+
+/// Several kinds in words: `storage and keyboard`.
+fn composite(kinds: &[DeviceKind]) -> Option<String> {
+    let (last, others) = kinds
+        .split_last()
+        .filter(|(_, others)| !others.is_empty())?;
+    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+    Some(format!("{} and {last}", others.join(", ")))
 }
 
 /// The syspath of the USB device that `syspath` lies in or is, the innermost; `None` outside of USB.

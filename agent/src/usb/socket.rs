@@ -23,8 +23,9 @@ use crate::ready::register;
 /// The kernel's own messages; group 2 is udevd's.
 const KERNEL_GROUP: u32 = 1;
 
-/// Bytes that may wait in the kernel: some thousand messages.
-const BUFFER: usize = 8 * 1024 * 1024;
+/// Bytes that may wait in the kernel, which counts each message as some 800: more than a full hub causes ten times
+/// over. A larger one would only put off that a loss is noticed, and be paid for in kernel memory.
+const BUFFER: usize = 1024 * 1024;
 
 /// What [`Uevents::receive`] found.
 pub(crate) enum Received {
@@ -39,15 +40,16 @@ pub(crate) enum Received {
 /// An open subscription to the kernel's uevents.
 pub(crate) struct Uevents {
     socket: AsyncFd<OwnedFd>,
+    subsystems: &'static [&'static str],
     buffer: Vec<u8>,
 }
 
 impl Uevents {
-    /// Subscribes. Must be called within a tokio runtime with I/O.
+    /// Subscribes to what concerns these subsystems. Must be called within a tokio runtime with I/O.
     ///
     /// # Errors
     /// When the system refuses the socket.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub(crate) fn open(subsystems: &'static [&'static str]) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let protocol = Some(netlink::KOBJECT_UEVENT);
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
@@ -57,6 +59,7 @@ impl Uevents {
         bind(&socket, &SocketAddrNetlink::new(0, KERNEL_GROUP))?;
         Ok(Self {
             socket: register(socket, Interest::READABLE)?,
+            subsystems,
             buffer: vec![0; MAX_MESSAGE],
         })
     }
@@ -88,7 +91,11 @@ impl Uevents {
                 debug!("a uevent that is not of the kernel");
                 continue;
             }
-            match uevent::parse(self.buffer.get(..length).unwrap_or_default()) {
+            let message = self.buffer.get(..length).unwrap_or_default();
+            if !uevent::is_about(message, self.subsystems) {
+                continue;
+            }
+            match uevent::parse(message) {
                 Ok(uevent) => return Ok(Received::Uevent(uevent)),
                 Err(e) => debug!("no uevent: {e}"),
             }
@@ -115,7 +122,7 @@ mod tests {
     #[tokio::test]
     #[expect(clippy::disallowed_methods, reason = "asks the kernel for a uevent")]
     async fn the_kernels_own_uevent_is_received() {
-        let mut uevents = Uevents::open().unwrap();
+        let mut uevents = Uevents::open(&["net"]).unwrap();
         if let Err(e) = std::fs::write("/sys/class/net/lo/uevent", "change") {
             eprintln!("SKIPPED: the kernel cannot be asked for a uevent: {e}");
             return;

@@ -10,10 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags};
+
 use super::{
     backing::{Backing, Block},
+    lists::Lists,
+    media::{self, Disk},
     mountinfo::Mount,
-    snapshot::{Snapshot, usb_ancestor},
+    snapshot::{Snapshot, name, number, usb_ancestor},
 };
 
 /// Longest text that is read, in bytes: sysfs gives at most a page.
@@ -39,6 +43,8 @@ pub struct Roots {
     pub dev: PathBuf,
     /// `/run/udev`.
     pub udev: PathBuf,
+    /// The system's lists.
+    pub lists: Lists,
 }
 
 impl Default for Roots {
@@ -48,6 +54,7 @@ impl Default for Roots {
             procfs: "/proc".into(),
             dev: "/dev".into(),
             udev: "/run/udev".into(),
+            lists: Lists::default(),
         }
     }
 }
@@ -65,19 +72,73 @@ impl Roots {
 
     /// All USB devices, root hubs included; none where there is no USB.
     pub(crate) fn usb_devices(&self) -> Vec<Snapshot> {
-        let Ok(entries) = fs::read_dir(self.sysfs.join("bus/usb/devices")) else {
-            return Vec::new();
-        };
-        let paths = entries
-            .flatten()
-            .filter_map(|entry| self.syspath(&entry.path()));
+        let paths = self.links("bus/usb/devices");
         paths.filter_map(|path| self.usb_device(&path)).collect()
+    }
+
+    /// The syspath and `devnum` of each USB device.
+    pub(crate) fn usb_numbers(&self) -> Vec<(String, Option<u32>)> {
+        let numbered = |path: String| {
+            let devnum = text(&self.at(&path).join("devnum"))?;
+            Some((path, number(Some(&devnum))))
+        };
+        self.links("bus/usb/devices").filter_map(numbered).collect()
+    }
+
+    /// All disks but those made of others.
+    pub(crate) fn disks(&self) -> Vec<Disk> {
+        let paths = self.links("block").filter(|path| media::is_real(path));
+        paths.filter_map(|path| self.disk(&path)).collect()
+    }
+
+    /// The syspath of each disk, and the size of its medium.
+    pub(crate) fn media(&self) -> Vec<(String, Option<u64>)> {
+        let paths = self.links("block").filter(|path| media::is_real(path));
+        let sized = |path: String| {
+            let size = text(&self.at(&path).join("size"))?;
+            let block = Block {
+                syspath: path,
+                size: Some(size),
+                ..Block::default()
+            };
+            let medium = media::medium(&block);
+            Some((block.syspath, medium))
+        };
+        paths.filter_map(sized).collect()
+    }
+
+    /// One disk; `None` when it is gone.
+    pub(crate) fn disk(&self, syspath: &str) -> Option<Disk> {
+        self.wake_drive(syspath);
+        let backing = self.under(self.at(syspath));
+        (!backing.blocks.is_empty()).then(|| Disk {
+            syspath: syspath.to_owned(),
+            backing,
+        })
+    }
+
+    /// An optical drive finds out the size of its disc only when somebody opens it: without waiting, so that its tray
+    /// is left as it is. Where that is not allowed, udevd does it a moment later.
+    fn wake_drive(&self, syspath: &str) {
+        let drive = name(syspath);
+        if drive.starts_with("sr") {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            drop(rustix::fs::open(self.dev.join(drive), flags, Mode::empty()));
+        }
+    }
+
+    /// The syspaths to which the links in a folder below `/sys` lead.
+    fn links(&self, folder: &str) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(self.sysfs.join(folder)).into_iter().flatten();
+        entries
+            .flatten()
+            .filter_map(|entry| self.syspath(&entry.path()))
     }
 
     /// One USB device; `None` when it is gone, or the path is that of an interface.
     pub(crate) fn usb_device(&self, syspath: &str) -> Option<Snapshot> {
         let folder = self.at(syspath);
-        Some(Snapshot {
+        Some(self.lists.complete(Snapshot {
             syspath: syspath.to_owned(),
             // Without a lock first: these are there even while the device's drivers keep it busy.
             devnum: Some(text(&folder.join("devnum"))?),
@@ -86,17 +147,23 @@ impl Roots {
             descriptors: blob(&folder.join("descriptors")).unwrap_or_default(),
             speed: text(&folder.join("speed")),
             authorized: text(&folder.join("authorized")),
+            removable: text(&folder.join("removable")),
             manufacturer: text(&folder.join("manufacturer")),
             product: text(&folder.join("product")),
             serial: text(&folder.join("serial")),
-        })
+            ..Snapshot::default()
+        }))
     }
 
     /// What lies under a mount.
     pub(crate) fn backing(&self, mount: &Mount) -> Backing {
-        let Some(folder) = self.block_folder(mount) else {
-            return Backing::default();
-        };
+        self.block_folder(mount)
+            .map(|folder| self.under(folder))
+            .unwrap_or_default()
+    }
+
+    /// A block device and what it is made of.
+    fn under(&self, folder: PathBuf) -> Backing {
         let blocks = self.layers(folder);
         let usb = blocks.iter().find_map(|block| usb_ancestor(&block.syspath));
         let top = blocks.first().map(|block| block.syspath.as_str());
@@ -106,7 +173,9 @@ impl Roots {
         Backing {
             usb: usb.and_then(|path| self.usb_device(path)),
             udev: record.map(|record| String::from_utf8_lossy(&record).into_owned()),
-            label_link: top.and_then(|top| self.label_link(top)),
+            label_link: top.and_then(|top| self.disk_link("by-label", top)),
+            uuid_link: top.and_then(|top| self.disk_link("by-uuid", top)),
+            capacity: None,
             blocks,
         }
     }
@@ -132,9 +201,15 @@ impl Roots {
             let Some(block) = self.block(folder) else {
                 break;
             };
-            if let Ok(slaves) = fs::read_dir(self.at(&block.syspath).join("slaves")) {
+            let own = self.at(&block.syspath);
+            if let Ok(slaves) = fs::read_dir(own.join("slaves")) {
                 folders.extend(slaves.flatten().take(MAX_LAYERS).map(|slave| slave.path()));
             }
+            folders.extend(
+                own.parent()
+                    .filter(|_| block.is_partition)
+                    .map(Path::to_owned),
+            );
             blocks.push(block);
         }
         blocks
@@ -150,12 +225,27 @@ impl Roots {
             removable: text(&disk.join("removable")),
             card: text(&disk.join("device/type")),
             serial: text(&disk.join("device/serial")).or_else(|| text(&disk.join("serial"))),
+            mapping: text(&own.join("dm/uuid")),
+            image: text(&own.join("loop/backing_file")),
+            is_partition,
+            is_external: self.is_external(&own),
             syspath,
         })
     }
 
-    fn label_link(&self, syspath: &str) -> Option<String> {
-        let links = fs::read_dir(self.dev.join("disk/by-label")).ok()?;
+    /// Whether the firmware says of something above a disk that people can take it out.
+    fn is_external(&self, folder: &Path) -> bool {
+        let above = folder.ancestors().skip(1);
+        let above = above.take_while(|above| *above != self.sysfs);
+        let removable = |folder: &Path| text(&folder.join("removable"));
+        above
+            .filter_map(removable)
+            .any(|word| word.trim() == "removable")
+    }
+
+    /// The name of the link in a folder of `/dev/disk` that leads to a block device.
+    fn disk_link(&self, folder: &str, syspath: &str) -> Option<String> {
+        let links = fs::read_dir(self.dev.join("disk").join(folder)).ok()?;
         let name = Path::new(syspath).file_name()?;
         let leads = |link: &fs::DirEntry| {
             fs::read_link(link.path()).is_ok_and(|target| target.file_name() == Some(name))

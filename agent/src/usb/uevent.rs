@@ -73,6 +73,15 @@ impl Uevent {
     }
 }
 
+/// Whether a message says that it is about one of these subsystems, without reading it whole: most of a flood
+/// is about none of them.
+#[must_use]
+pub fn is_about(message: &[u8], subsystems: &[&str]) -> bool {
+    let mut parts = message.split(|byte| *byte == 0);
+    let subsystem = parts.find_map(|part| part.strip_prefix(b"SUBSYSTEM="));
+    subsystem.is_some_and(|own| subsystems.iter().any(|name| name.as_bytes() == own))
+}
+
 /// Reads one message.
 ///
 /// # Errors
@@ -179,6 +188,13 @@ mod tests {
                 String::from_utf8_lossy(message)
             );
         }
+    }
+
+    #[test]
+    fn what_a_message_is_about_is_told_without_reading_it() {
+        assert!(is_about(STICK, &["block", "usb"]));
+        assert!(!is_about(STICK, &["net"]));
+        assert!(!is_about(b"add@/devices/x\0", &["usb"]));
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The table of volumes: from mount tables and uevents to `volume-present`, `-mounted`, `-unmounted`, `-removed`.
+//! The table of volumes: from mount tables and uevents to `volume-present`, `-mounted`, `-remounted`, `-unmounted`,
+//! `-removed`.
 //!
 //! A volume is a mounted file system, by its device number: bind mounts, subvolumes and second mount points of
-//! it are the same volume, which is told when its first mount comes and when its last one goes.
+//! it are the same volume, which is told when its first mount comes, when it becomes writable or read-only, and
+//! when its last one goes.
 //!
 //! Invariant: each told arrival is followed by at most one departure. A stick that is pulled stays in the mount
 //! table, so the `remove` uevent of its disk or USB device makes it `volume-removed`; when the mount goes later
@@ -12,7 +14,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use labwatch_contract::{
-    event::{Action as Happening, Fields, Occurrence, usb::Volume},
+    event::{
+        Action as Happening, Fields, Occurrence,
+        usb::{Origin, Volume},
+    },
     time::Timestamp,
 };
 
@@ -90,6 +95,7 @@ pub fn is_volume(mount: &Mount) -> bool {
 #[derive(Debug)]
 struct Entry {
     volume: Volume,
+    origin: Option<Origin>,
     mount_options: String,
     usb: Option<Plugged>,
     /// Paths below `/sys` of what it lies on.
@@ -176,8 +182,11 @@ impl Volumes {
         for (device, mounts) in &change.mounts {
             if let Some(entry) = self.entries.get_mut(device) {
                 entry.mounts = keys(mounts);
+                let remounted = entry.remount(mounts) && !entry.removed;
+                told.extend(remounted.then(|| entry.occurrence(Happening::VolumeRemounted, now)));
             } else if let Some(mount) = shown(mounts) {
-                let entry = Entry::new(mount, backings.get(device), keys(mounts));
+                let mut entry = Entry::new(mount, backings.get(device), keys(mounts));
+                entry.remount(mounts);
                 told.push(entry.occurrence(arrival.clone(), now));
                 self.entries.insert(*device, entry);
             }
@@ -201,6 +210,23 @@ impl Volumes {
         told
     }
 
+    /// Each volume in one line, for the inventory.
+    pub fn items(&self) -> impl Iterator<Item = String> {
+        let mounted = self.entries.values().filter(|entry| !entry.removed);
+        mounted.map(|entry| {
+            let volume = &entry.volume;
+            let access = if volume.writable == Some(true) {
+                "rw"
+            } else {
+                "ro"
+            };
+            format!(
+                "volume {} {} {access} {}",
+                volume.device_name, volume.file_system_type, volume.mount_name
+            )
+        })
+    }
+
     /// What the mounted volumes lie on, as paths below `/sys`: what must still be there after lost notices.
     pub fn syspaths(&self) -> impl Iterator<Item = &str> {
         let mounted = self.entries.values().filter(|entry| !entry.removed);
@@ -220,12 +246,29 @@ impl Entry {
         syspaths.extend(backing.usb.as_ref().map(|usb| usb.syspath.clone()));
         Self {
             volume: volume(mount, &backing),
+            origin: backing.origin(Some(mount)),
             mount_options: mount.all_options(),
             usb,
             syspaths,
             mounts,
             removed: false,
         }
+    }
+
+    /// Takes over the options of the mounts that are left. Says whether the volume may be written to now and was
+    /// not before, or the other way round: by any of them.
+    fn remount(&mut self, mounts: &[Mount]) -> bool {
+        let writable = mounts.iter().find(|mount| mount.is_writable());
+        if self.volume.writable == Some(writable.is_some()) {
+            return false;
+        }
+        let Some(mount) = writable.or_else(|| shown(mounts)) else {
+            return false;
+        };
+        self.volume.writable = Some(writable.is_some());
+        self.volume.mount_name.clone_from(&mount.mount_point);
+        self.mount_options = mount.all_options();
+        true
     }
 
     fn occurrence(&self, action: Happening, time: Timestamp) -> Occurrence {
@@ -235,6 +278,7 @@ impl Entry {
             .map_or_else(Fields::default, Plugged::fields);
         fields.volume = Some(self.volume.clone());
         fields.lab.mount_options = Some(self.mount_options.clone());
+        fields.lab.volume.clone_from(&self.origin);
         Occurrence {
             time,
             action,

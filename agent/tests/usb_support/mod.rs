@@ -82,6 +82,7 @@ fn snapshot(entry: &Value) -> Option<Snapshot> {
         speed: text("speed"),
         authorized: text("authorized"),
         descriptors: bytes(&entry["descriptors"]),
+        ..Snapshot::default()
     })
 }
 

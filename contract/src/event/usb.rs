@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Digest;
+
 /// A USB device, as it describes itself. Every text is foreign and may hold anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -92,6 +94,47 @@ pub struct UsbPort {
     /// Whether the kernel lets it work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorized: Option<bool>,
+    /// Whether its port is one that people reach; `None` where the firmware does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removable: Option<bool>,
+    /// The digest of its descriptors: the same model has the same, with the same serial number it is the same device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descriptors_sha256: Option<Digest>,
+    /// Where it is several things at once, these in words: `storage and keyboard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub composite: Option<String>,
+}
+
+/// Which file system a volume is and what lies under it (`lab.volume`). Texts are foreign.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// UUID of the file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The machine that has the data, where it comes by network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The block devices from the mounted one down: `luks dm-0`, `partition sdb1`, `disk sdb`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+}
+
+/// Everything that is there at one moment (`lab.inventory`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The digest of the items, sorted, each followed by a line feed. It changes with them and with nothing else.
+    pub sha256: Digest,
+    /// `device 2-1 0951:1666 storage E0D5 <digest of its descriptors>`, `media /dev/sdb 64000000`, `volume 8:17 /dev/sdb1 /media/x`.
+    /// No control characters in them.
+    pub items: Vec<String>,
+    /// How many more there are than fit; the digest is over all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A mounted file system (ECS `volume`). Label and serial number are foreign text.
@@ -100,9 +143,11 @@ pub struct UsbPort {
 pub struct Volume {
     /// The block device: `/dev/sdb1`; a network file system's source.
     pub device_name: String,
-    /// The mount point.
+    /// The mount point; empty for a medium that is not mounted.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub mount_name: String,
-    /// `vfat`, `exfat`, `ext4` …
+    /// `vfat`, `exfat`, `ext4` …; empty for a medium that is not mounted.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub file_system_type: String,
     /// Size of the file system in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]

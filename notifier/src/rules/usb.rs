@@ -32,6 +32,10 @@ const NOTICES_LOST: Rule = Rule::new("usb-watch", "usb-events-lost", "USB notice
 const MOUNTED: Rule = Rule::new("volume", "volume-mounted", "Volume mounted");
 const VOLUME_PRESENT: Rule = Rule::new("volume", "volume-present", "Volume there at the start");
 const UNMOUNTED: Rule = Rule::new("volume", "volume-unmounted", "Volume unmounted");
+const REMOUNTED: Rule = Rule::new("volume", "volume-remounted", "Volume mounted anew");
+const MEDIA: Rule = Rule::new("media", "media-inserted", "Medium inserted");
+const MEDIA_PRESENT: Rule = Rule::new("media", "media-present", "Medium there at the start");
+const MEDIA_GONE: Rule = Rule::new("media", "media-removed", "Medium taken out");
 const PULLED: Rule = Rule::new("volume", "volume-removed", "Volume pulled while mounted");
 
 pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomplete> {
@@ -53,6 +57,21 @@ pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomple
         )?,
         Action::VolumeMounted => {
             volume_verdict(fields, MOUNTED, Severity::Warning, "volume mounted")?
+        }
+        Action::VolumeRemounted => {
+            volume_verdict(fields, REMOUNTED, Severity::Warning, "volume mounted anew")?
+        }
+        Action::MediaInserted => {
+            volume_verdict(fields, MEDIA, Severity::Warning, "medium inserted")?
+        }
+        Action::MediaPresent => volume_verdict(
+            fields,
+            MEDIA_PRESENT,
+            Severity::Info,
+            "medium there at the start",
+        )?,
+        Action::MediaRemoved => {
+            volume_verdict(fields, MEDIA_GONE, Severity::Info, "medium taken out")?
         }
         Action::VolumeUnmounted => {
             volume_verdict(fields, UNMOUNTED, Severity::Info, "volume unmounted")?
@@ -202,7 +221,10 @@ fn volume_verdict(
     if let Some(device) = &fields.device {
         text += &format!(", on {}", device_name(device));
     }
-    let object = format!("{} on {}", volume.device_name, volume.mount_name);
+    let object = match volume.mount_name.as_str() {
+        "" => volume.device_name.clone(),
+        place => format!("{} on {place}", volume.device_name),
+    };
     Ok(Verdict {
         rule,
         severity,
@@ -226,11 +248,14 @@ fn volume_in_words(volume: &Volume) -> String {
         volume.bus_type.as_deref().map(harmless),
     ];
     let details: Vec<String> = details.into_iter().flatten().collect();
-    let (device, place) = (harmless(&volume.device_name), harmless(&volume.mount_name));
-    match details.as_slice() {
-        [] => format!("{device} at {place}"),
-        details => format!("{device} at {place} ({})", details.join(", ")),
+    let mut text = harmless(&volume.device_name);
+    if !volume.mount_name.is_empty() {
+        text += &format!(" at {}", harmless(&volume.mount_name));
     }
+    if !details.is_empty() {
+        text += &format!(" ({})", details.join(", "));
+    }
+    text
 }
 
 /// Bytes as they stand on the packet of a stick: `8.1 GB`.

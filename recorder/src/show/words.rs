@@ -11,7 +11,7 @@ use labwatch_contract::{
         Action, Event, Fields,
         contact::{Attribution, Burst, Direction, Endpoint, NameSource, Process},
         interface::Interface,
-        usb::{Device, Maker, UsbPort, Volume},
+        usb::{Device, Inventory, Maker, UsbPort, Volume},
     },
     text::harmless,
     time::Timestamp,
@@ -109,6 +109,7 @@ fn event_words(event: &Event) -> String {
             .as_deref()
             .map(|options| format!("options {}", harmless(options))),
     );
+    details.extend(lab.inventory.as_ref().map(inventory_words));
     details.extend(report_words(event));
     details.extend(lab.reason.as_deref().map(harmless));
     if let Action::Other(_) = event.occurrence.action {
@@ -128,6 +129,11 @@ fn what(action: &Action) -> String {
         Action::VolumePresent => "volume mounted at the start",
         Action::VolumeMounted => "volume mounted",
         Action::VolumeUnmounted => "volume unmounted",
+        Action::VolumeRemounted => "volume mounted anew",
+        Action::MediaPresent => "medium in its drive at the start",
+        Action::MediaInserted => "medium inserted",
+        Action::MediaRemoved => "medium taken out",
+        Action::Inventory => "inventory",
         Action::VolumeRemoved => "volume pulled without unmount",
         Action::EventsLost => "the kernel dropped notices of devices",
         Action::TrafficReport => "traffic",
@@ -170,9 +176,18 @@ fn port_words(usb: &UsbPort) -> Option<String> {
         port.map(|port| format!("port {}", harmless(port))),
         speed,
         (usb.authorized == Some(false)).then(|| "not authorized".to_owned()),
+        usb.composite
+            .as_deref()
+            .map(|kinds| format!("{} in one device", harmless(kinds))),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn inventory_words(inventory: &Inventory) -> String {
+    let items = inventory.items.iter().map(|item| harmless(item));
+    let items = items.collect::<Vec<_>>().join("; ");
+    format!("sha256 {}: {items}", inventory.sha256)
 }
 
 fn volume_words(volume: &Volume) -> String {

@@ -26,6 +26,7 @@ fn snapshot(devnum: u32, serial: &str) -> Snapshot {
         speed: Some("480".into()),
         authorized: Some("1".into()),
         descriptors: STICK.to_vec(),
+        ..Snapshot::default()
     }
 }
 
@@ -192,6 +193,41 @@ fn after_a_loss_the_difference_is_told() {
         told(&found),
         ["events-lost  ", "device-disconnected NEW 08:06:50"]
     );
+}
+
+#[test]
+fn the_tables_differ_from_a_look_only_when_something_was_missed() {
+    let mut devices = Devices::default();
+    devices.handle_scan(&[snapshot(2, "A")], now());
+    let root = ("/devices/pci0/usb2".to_owned(), Some(1));
+    assert!(!devices.differ(&[(PATH.into(), Some(2)), root.clone()]));
+    assert!(devices.differ(&[(PATH.into(), Some(3)), root.clone()]));
+    assert!(devices.differ(&[root]));
+    let items: Vec<_> = devices.items().collect();
+    let digest = labwatch_contract::chain::Digest::of(&STICK);
+    assert_eq!(items, [format!("device 2-1 46f4:0001 storage A {digest}")]);
+}
+
+#[test]
+fn what_the_system_knows_of_a_silent_device_is_told() {
+    let silent = Snapshot {
+        manufacturer: None,
+        product: Some(" ".into()),
+        removable: Some("removable\n".into()),
+        listed: crate::usb::names::Names {
+            vendor: Some("QEMU".into()),
+            product: None,
+        },
+        driven: [DeviceKind::Keyboard].into(),
+        ..snapshot(2, "A")
+    };
+    let told = Devices::default().handle_scan(&[silent], now());
+    let device = told[0].fields.device.as_ref().unwrap();
+    assert_eq!(device.vendor.name.as_deref(), Some("QEMU"));
+    assert_eq!(device.product.name, None);
+    let port = told[0].fields.lab.usb.as_ref().unwrap();
+    assert_eq!(port.removable, Some(true));
+    assert_eq!(port.composite.as_deref(), Some("storage and keyboard"));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn stick() -> Backing {
         udev: Some(
             "S:disk/by-label/x\nE:ID_FS_LABEL=MY_STICK\nE:ID_FS_LABEL_ENC=MY\\x20STICK\n".into(),
         ),
-        label_link: None,
+        ..Backing::default()
     }
 }
 
@@ -162,6 +162,28 @@ fn a_second_mount_of_a_volume_is_the_same_volume() {
     assert_eq!(see(&mut volumes, &[ROOT, bind].concat()), []);
     let last = see(&mut volumes, ROOT);
     assert_eq!(told(&last), ["volume-unmounted /dev/sda1 /media/ada/STICK"]);
+}
+
+#[test]
+fn a_volume_that_becomes_writable_is_told() {
+    let mut volumes = Volumes::default();
+    let read_only = STICK.replace(" rw,", " ro,");
+    see(&mut volumes, &[ROOT, &read_only].concat());
+    let now_writable = see(&mut volumes, &[ROOT, STICK].concat());
+    assert_eq!(
+        told(&now_writable),
+        ["volume-remounted /dev/sda1 /media/ada/STICK"]
+    );
+    assert_eq!(
+        now_writable[0].fields.volume.as_ref().unwrap().writable,
+        Some(true)
+    );
+    let other_options = STICK.replace("nosuid", "noexec");
+    assert_eq!(see(&mut volumes, &[ROOT, &other_options].concat()), []);
+    let both = [ROOT, &read_only].concat();
+    assert_eq!(see(&mut volumes, &both).len(), 1);
+    let items: Vec<_> = volumes.items().collect();
+    assert_eq!(items[0], "volume /dev/sda1 vfat ro /media/ada/STICK");
 }
 
 #[test]
