@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use labwatch_contract::{
     status::{JournalRange, Reason},
-    topic::Root,
+    topic::{Leaf, Root, Topic},
 };
 use labwatch_link::session::{self, Connected, Message};
 use tokio::sync::watch;
@@ -73,10 +73,15 @@ impl session::Presence for Announcer {
             .leave(connection, self.hello(connection), reason)
     }
 
+    /// What waited under an address that this PC has no longer would end the connection; it comes again by the new one.
+    fn goes_out(&mut self, connection: &Connected, message: &Message) -> bool {
+        let ip = self.ip.unwrap_or(connection.local);
+        matches!(self.root.parse(&message.topic), Ok(Topic::Pc(of, _)) if of == ip)
+    }
+
     fn filters(&mut self, connection: &Connected) -> Vec<String> {
-        vec![presence::topic(
-            &self.root,
-            self.ip.unwrap_or(connection.local),
-        )]
+        let ip = self.ip.unwrap_or(connection.local);
+        let acknowledgements = self.root.text(&Topic::pc(ip, Leaf::Ack));
+        vec![acknowledgements, presence::topic(&self.root, ip)]
     }
 }

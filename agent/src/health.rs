@@ -18,7 +18,7 @@ pub(crate) struct Meter {
 pub(crate) struct Own {
     /// Frames that the kernel could not hand over, since the agent's start.
     pub(crate) capture_dropped: u64,
-    /// Events that the broker was not given.
+    /// Events that the recorder has not confirmed.
     pub(crate) backlog_events: u64,
     /// Milliseconds since boot.
     pub(crate) uptime_ms: u64,

@@ -1,50 +1,90 @@
-//! The journal on the PC's disk: each event stands in it before it is published.
+//! The journals on the PC's disk: each event stands in one before it is published.
 //!
 //! ```text
 //! <state-dir>/            0700
 //!   lock                  held while an agent runs
+//!   confirmed.json        0600, how far the recorder was (losing it costs messages, no event)
 //!   journal/              0700
-//!     <UUID v7>.jsonl     0600, one a start: one payload a line, byte for byte as published
+//!     <UUID v7>.jsonl     0600, one payload a line, byte for byte as published
 //! ```
 //!
-//! A line is complete when its line feed is there; a torn last line is what a power cut left, and is cut at the
-//! next start. Names sort by time, so the newest file with a line in it tells where the chain goes on. A write
-//! that fails (a full disk) takes nothing back: the part of a line is cut, and the next event begins a new file.
+//! A journal begins with each start and when the one before has reached its part of the bounds; names sort in
+//! the order of their begin, whatever the clock does, so the newest file with an event tells where the chain goes on. A
+//! line is complete when its line feed is there; a torn last line is what a power cut left, and is cut at the next start.
+//! When the disk takes nothing (it is full), a journal in memory takes its place, bounded, until there is room.
+
+mod memory;
+mod past;
+mod reader;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use anyhow::{Context as _, bail};
-use labwatch_contract::{MAX_PACKET, chain::Digest, event::Head, status::JournalRange};
+use bytes::Bytes;
+use labwatch_contract::{
+    chain::Digest, event::Head, status::JournalRange, time::Timestamp, topic::Leaf,
+};
+use tracing::warn;
 use uuid::Uuid;
 
-/// Journals that `status` names, newest first to stay.
-const NAMED: usize = 64;
+pub use self::reader::ReadError;
+use self::{memory::Memory, reader::Reader};
+use crate::{
+    outbox::Confirmed,
+    retention::{Bounds, Shelf, surplus},
+};
 
-/// The journals of this PC, one of them open.
-pub(crate) struct Journal {
+/// Bounds of what is kept in memory while the disk takes nothing.
+const IN_MEMORY: u64 = 4 * 1024 * 1024;
+
+/// The journals of this PC, one of them being written.
+#[derive(Debug)]
+pub struct Journal {
+    state_dir: PathBuf,
     dir: PathBuf,
+    bounds: Bounds,
+    /// Closed journals on the disk, oldest first.
+    closed: Vec<Closed>,
     open: Option<Open>,
+    memory: Memory,
+    newest: Uuid,
+    reader: Option<Reader>,
     _lock: File,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    journal: Uuid,
+    bytes: u64,
+    written: Timestamp,
+    first: u64,
+}
+
+#[derive(Debug)]
 struct Open {
+    journal: Uuid,
     file: Arc<File>,
     length: u64,
+    began: Timestamp,
+    written: Timestamp,
 }
 
 /// What earlier runs left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Past {
+pub struct Past {
     /// Digest of the last event; zeros when there is none.
-    pub(crate) prev: Digest,
-    /// Journals with at least one event, oldest first, at most 64 of them.
-    pub(crate) journals: Vec<JournalRange>,
+    pub prev: Digest,
+    /// Journals with at least one event, oldest first.
+    pub journals: Vec<JournalRange>,
+    /// What recorders had said of them.
+    pub confirmed: Confirmed,
 }
 
 impl Journal {
@@ -52,81 +92,257 @@ impl Journal {
     ///
     /// # Errors
     /// When the directory cannot be made or read, or another agent holds it.
-    pub(crate) fn open(state_dir: &Path) -> anyhow::Result<(Self, Past)> {
+    pub fn open(state_dir: &Path, bounds: Bounds) -> anyhow::Result<(Self, Past)> {
         let dir = state_dir.join("journal");
         let make = || DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         make().with_context(|| format!("{} cannot be made", dir.display()))?;
         let lock = lock(&state_dir.join("lock"))?;
-        let past = read_past(&dir).with_context(|| format!("{} cannot be read", dir.display()))?;
-        Ok((
-            Self {
-                dir,
-                open: None,
-                _lock: lock,
-            },
-            past,
-        ))
+        let mut journal = Self {
+            state_dir: state_dir.to_owned(),
+            dir,
+            bounds,
+            closed: Vec::new(),
+            open: None,
+            memory: Memory::default(),
+            newest: Uuid::nil(),
+            reader: None,
+            _lock: lock,
+        };
+        let past = journal.read_past();
+        let past = past.with_context(|| format!("{} cannot be read", journal.dir.display()))?;
+        Ok((journal, past))
     }
 
-    /// Whether the journal begun last takes events.
+    /// A name for the next journal: sorts after all others, should the clock have gone back too.
+    pub fn next_name(&mut self) -> Uuid {
+        self.newest = after(self.newest, Uuid::now_v7());
+        self.newest
+    }
+
+    /// Whether events go to the disk.
     #[must_use]
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_on_disk(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Begins a new journal.
+    /// Begins a new journal on the disk.
     ///
     /// # Errors
-    /// When its file cannot be made.
-    pub(crate) fn begin(&mut self, journal: Uuid) -> io::Result<()> {
-        self.open = None;
-        let path = self.dir.join(format!("{journal}.jsonl"));
+    /// When its file cannot be made; the one before goes on then, if there is one.
+    pub fn begin(&mut self, journal: Uuid, now: Timestamp) -> io::Result<()> {
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .mode(0o600)
-            .open(path)?;
+            .open(self.path(journal))?;
         File::open(&self.dir)?.sync_all()?;
+        self.close();
+        self.memory.close();
         self.open = Some(Open {
+            journal,
             file: Arc::new(file),
             length: 0,
+            began: now,
+            written: now,
         });
         Ok(())
     }
 
-    /// Appends a payload as one line.
+    /// Begins a new journal in memory, for as long as the disk takes nothing.
+    pub fn begin_in_memory(&mut self, journal: Uuid) {
+        self.close();
+        self.memory.begin(journal);
+    }
+
+    /// Whether the present journal has reached its part of the bounds.
+    #[must_use]
+    pub fn is_long(&self, now: Timestamp) -> bool {
+        match &self.open {
+            Some(open) => {
+                let aged = now.since(open.began) > self.bounds.part_age();
+                open.length >= self.bounds.part_size() || (aged && open.length > 0)
+            }
+            None => self.memory.is_long(),
+        }
+    }
+
+    /// Appends a payload as one line to the present journal.
     ///
     /// # Errors
     /// When it cannot be written whole; the journal is closed then, without a part of the line.
-    pub(crate) fn append(&mut self, payload: &[u8]) -> io::Result<()> {
-        let open = self
-            .open
-            .as_mut()
-            .ok_or_else(|| io::Error::other("no journal is open"))?;
-        let line = [payload, b"\n"].concat();
+    pub fn append(&mut self, payload: &Bytes, now: Timestamp) -> io::Result<()> {
+        let Some(open) = self.open.as_mut() else {
+            self.memory.append(payload);
+            return Ok(());
+        };
+        let line = [payload, &b"\n"[..]].concat();
         match (&*open.file).write_all(&line) {
             Ok(()) => {
                 open.length += u64::try_from(line.len()).unwrap_or(u64::MAX);
+                open.written = now;
                 Ok(())
             }
             Err(error) => {
                 // Cutting only frees room; should it fail too, the next start cuts.
                 let _ = open.file.set_len(open.length);
-                self.open = None;
                 Err(error)
             }
         }
     }
 
-    /// Takes no more events until another one is begun.
-    pub(crate) fn close(&mut self) {
-        self.open = None;
+    /// Reads an event back: its topic and its payload.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is not there, or the disk cannot be read.
+    pub fn read(&mut self, journal: Uuid, sequence: u64) -> Result<(Leaf, Bytes), ReadError> {
+        let (payload, head) = match self.memory.read(journal, sequence) {
+            Some(payload) => {
+                let head = Head::from_payload(&payload);
+                (payload, head.map_err(io::Error::other)?)
+            }
+            None => {
+                let (payload, head) = self.reader(journal)?.read(sequence)?;
+                (payload.into(), head)
+            }
+        };
+        // An action that this version does not know has no topic of its own; the recorder takes it by any.
+        Ok((head.leaf().unwrap_or(Leaf::Usb), payload))
     }
 
-    /// The open file, to be synced by whoever may wait for the disk.
+    /// The journals that have to go so that the bounds hold; [`Self::drop_journal`] them.
+    pub fn surplus(&self, now: Timestamp, is_finished: impl Fn(Uuid) -> bool) -> Vec<Uuid> {
+        let shelf = |closed: &Closed| Shelf {
+            journal: closed.journal,
+            bytes: closed.bytes,
+            written: closed.written,
+            finished: is_finished(closed.journal),
+        };
+        let shelves: Vec<_> = self.closed.iter().map(shelf).collect();
+        let mut gone = surplus(&shelves, &self.bounds, now);
+        gone.extend(self.memory.surplus(IN_MEMORY, is_finished));
+        gone
+    }
+
+    /// Takes a journal away for good.
+    ///
+    /// # Errors
+    /// When its file cannot be removed; it is gone for this agent all the same.
+    pub fn drop_journal(&mut self, journal: Uuid) -> io::Result<()> {
+        self.reader.take_if(|reader| reader.journal() == journal);
+        self.memory.drop_journal(journal);
+        let at = self
+            .closed
+            .iter()
+            .position(|closed| closed.journal == journal);
+        match at {
+            Some(at) => {
+                self.closed.remove(at);
+                fs::remove_file(self.path(journal))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The file being written, to be synced by whoever may wait for the disk.
     #[must_use]
-    pub(crate) fn file(&self) -> Option<Arc<File>> {
+    pub fn file(&self) -> Option<Arc<File>> {
         self.open.as_ref().map(|open| open.file.clone())
+    }
+
+    /// Remembers what recorders have said.
+    ///
+    /// # Errors
+    /// The disk's. What was remembered before stays.
+    pub fn remember(&self, confirmed: &Confirmed) -> io::Result<()> {
+        let new = self.state_dir.join("confirmed.new");
+        let open = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new);
+        open?.write_all(&serde_json::to_vec(confirmed)?)?;
+        fs::rename(new, self.state_dir.join("confirmed.json"))
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if open.length == 0 {
+            let _ = fs::remove_file(self.path(open.journal));
+            return;
+        }
+        self.closed.push(Closed {
+            journal: open.journal,
+            bytes: open.length,
+            written: open.written,
+            first: 1,
+        });
+    }
+
+    fn reader(&mut self, journal: Uuid) -> io::Result<&mut Reader> {
+        let reader = match self
+            .reader
+            .take()
+            .filter(|reader| reader.journal() == journal)
+        {
+            Some(reader) => reader,
+            None => {
+                let closed = self.closed.iter().find(|closed| closed.journal == journal);
+                let first = closed.map_or(1, |closed| closed.first);
+                Reader::open(&self.path(journal), journal, first)?
+            }
+        };
+        Ok(self.reader.insert(reader))
+    }
+
+    fn path(&self, journal: Uuid) -> PathBuf {
+        self.dir.join(format!("{journal}.jsonl"))
+    }
+
+    fn read_past(&mut self) -> io::Result<Past> {
+        let mut past = Past {
+            prev: Digest::ZERO,
+            journals: Vec::new(),
+            confirmed: self.read_confirmed(),
+        };
+        let entries = fs::read_dir(&self.dir)?;
+        let mut names: Vec<Uuid> = entries
+            .filter_map(|entry| journal_name(&entry.ok()?.path()))
+            .collect();
+        names.sort_unstable();
+        for journal in names {
+            self.newest = journal;
+            let path = self.path(journal);
+            let about = fs::metadata(&path)?;
+            if about.len() == 0 {
+                fs::remove_file(path)?;
+                continue;
+            }
+            let Some(left) = past::read(&path, journal)? else {
+                warn!("{} holds no event and is left alone", path.display());
+                continue;
+            };
+            past.prev = left.digest;
+            past.journals.push(left.range);
+            self.closed.push(Closed {
+                journal,
+                bytes: about.len(),
+                written: timestamp(about.modified()?),
+                first: left.range.first,
+            });
+        }
+        Ok(past)
+    }
+
+    fn read_confirmed(&self) -> Confirmed {
+        let path = self.state_dir.join("confirmed.json");
+        let Ok(bytes) = fs::read(&path) else {
+            return Confirmed::default();
+        };
+        serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            warn!("{}: {error}; all is offered again", path.display());
+            Confirmed::default()
+        })
     }
 }
 
@@ -147,198 +363,26 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
-fn read_past(dir: &Path) -> io::Result<Past> {
-    let mut names: Vec<Uuid> = fs::read_dir(dir)?
-        .filter_map(|entry| journal_name(&entry.ok()?.path()))
-        .collect();
-    names.sort_unstable();
-    let mut past = Past {
-        prev: Digest::ZERO,
-        journals: Vec::new(),
-    };
-    for journal in names.into_iter().rev() {
-        let path = dir.join(format!("{journal}.jsonl"));
-        let Some((range, last)) = read_ends(&path, journal)? else {
-            continue;
-        };
-        if past.journals.is_empty() {
-            past.prev = Digest::of(&last);
-        }
-        past.journals.push(range);
-        if past.journals.len() == NAMED {
-            break;
-        }
-    }
-    past.journals.reverse();
-    Ok(past)
-}
-
 fn journal_name(path: &Path) -> Option<Uuid> {
     let name = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
     name.parse().ok()
 }
 
-/// The numbers in a file and its last payload; a torn last line is cut. `None` without a whole line.
-fn read_ends(path: &Path, journal: Uuid) -> io::Result<Option<(JournalRange, Vec<u8>)>> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let length = file.metadata()?.len();
-    let window = u64::try_from(2 * MAX_PACKET).unwrap_or(u64::MAX);
-    let head = read_at(&mut file, 0, window)?;
-    let tail_start = length.saturating_sub(window);
-    let tail = read_at(&mut file, tail_start, window)?;
-    let Some(end) = tail.iter().rposition(|byte| *byte == b'\n') else {
-        return Ok(None);
-    };
-    let whole = tail_start + u64::try_from(end).unwrap_or(u64::MAX) + 1;
-    if whole < length {
-        file.set_len(whole)?;
-    }
-    let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let last = tail
-        .get(..end)
-        .unwrap_or_default()
-        .rsplit(|byte| *byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let sequence = |line: &[u8]| {
-        Head::from_payload(line)
-            .ok()
-            .map(|head| head.place.sequence)
-    };
-    let range = sequence(first)
-        .zip(sequence(last))
-        .map(|(first, last)| JournalRange {
-            journal,
-            first,
-            last,
-        });
-    Ok(range.map(|range| (range, last.to_vec())))
+fn timestamp(time: SystemTime) -> Timestamp {
+    chrono::DateTime::<chrono::Utc>::from(time).into()
 }
 
-fn read_at(file: &mut File, start: u64, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(start))?;
-    file.take(length).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// `fresh`, or, if that does not sort after `newest`, the same a millisecond after `newest`.
+fn after(newest: Uuid, fresh: Uuid) -> Uuid {
+    /// RFC 9562, 5.7: the milliseconds stand above the lower 80 bits.
+    const BELOW: u32 = 80;
+    if fresh > newest {
+        return fresh;
+    }
+    let random = fresh.as_u128() & ((1 << BELOW) - 1);
+    let next = (newest.as_u128() >> BELOW).saturating_add(1);
+    Uuid::from_u128(next << BELOW | random)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use labwatch_contract::event::{Action, Boot, Fields, Host, Occurrence};
-    use tempfile::tempdir;
-
-    use super::*;
-    use crate::outbox::Outbox;
-
-    fn payload(outbox: &mut Outbox) -> Vec<u8> {
-        let host = Host {
-            ip: [10, 0, 0, 1].into(),
-            name: "pc".into(),
-            id: "x".into(),
-            mac: None,
-            boot: Boot::default(),
-        };
-        let time = "2026-11-22T09:31:05Z".parse().unwrap();
-        let occurrence = Occurrence {
-            time,
-            action: Action::EventsLost,
-            fields: Fields::default(),
-        };
-        outbox.seal(occurrence, &host, 0).unwrap().payload
-    }
-
-    #[test]
-    fn the_chain_goes_on_from_the_last_whole_line_of_the_newest_journal() {
-        let dir = tempdir().unwrap();
-        let (mut journal, past) = Journal::open(dir.path()).unwrap();
-        assert_eq!(
-            past,
-            Past {
-                prev: Digest::ZERO,
-                journals: vec![]
-            }
-        );
-        let first = Uuid::now_v7();
-        let mut outbox = Outbox::new(first, past.prev);
-        journal.begin(first).unwrap();
-        let payloads: Vec<_> = (0..3).map(|_| payload(&mut outbox)).collect();
-        payloads
-            .iter()
-            .for_each(|payload| journal.append(payload).unwrap());
-        journal.begin(Uuid::now_v7()).unwrap();
-        drop(journal);
-
-        let file = dir.path().join(format!("journal/{first}.jsonl"));
-        let mut torn = fs::read(&file).unwrap();
-        torn.extend_from_slice(b"{\"torn");
-        fs::write(&file, torn).unwrap();
-
-        let (_journal, past) = Journal::open(dir.path()).unwrap();
-        assert_eq!(past.prev, Digest::of(&payloads[2]));
-        assert_eq!(
-            past.journals,
-            [JournalRange {
-                journal: first,
-                first: 1,
-                last: 3
-            }]
-        );
-        let expected = [payloads.join(&b"\n"[..]), b"\n".to_vec()].concat();
-        assert_eq!(fs::read(&file).unwrap(), expected);
-    }
-
-    #[test]
-    fn nobody_else_may_read_a_journal() {
-        let dir = tempdir().unwrap();
-        let (mut journal, _) = Journal::open(&dir.path().join("state")).unwrap();
-        let name = Uuid::now_v7();
-        journal.begin(name).unwrap();
-        let mode = |path: &str| {
-            fs::metadata(dir.path().join(path))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777
-        };
-        assert_eq!(mode("state/journal"), 0o700);
-        assert_eq!(mode(&format!("state/journal/{name}.jsonl")), 0o600);
-    }
-
-    #[test]
-    fn a_second_agent_on_the_same_directory_is_refused() {
-        let dir = tempdir().unwrap();
-        let first = Journal::open(dir.path()).unwrap();
-        assert!(
-            Journal::open(dir.path())
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("another agent")
-        );
-        drop(first);
-        assert!(Journal::open(dir.path()).is_ok());
-    }
-
-    #[test]
-    fn foreign_files_in_the_directory_are_left_alone() {
-        let dir = tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("journal")).unwrap();
-        for name in [
-            "notes.txt",
-            "x.jsonl",
-            "00000000-0000-7000-8000-000000000001.jsonl",
-        ] {
-            fs::write(dir.path().join("journal").join(name), "no event\n").unwrap();
-        }
-        let (_, past) = Journal::open(dir.path()).unwrap();
-        assert_eq!(
-            past,
-            Past {
-                prev: Digest::ZERO,
-                journals: vec![]
-            }
-        );
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! usb/   uevents, sysfs, mount table --+
-//!                                      +--> pipeline: outbox --> journal --> session (MQTT)
+//!                                      +--> pipeline: sealer --> journal --> outbox --> session (MQTT)
 //! net/   frames, interfaces, names   --+
 //! ```
 
@@ -15,9 +15,9 @@ mod health;
 )]
 mod identity;
 #[expect(clippy::disallowed_methods, reason = "shell: the journal's files")]
-mod journal;
+pub mod journal;
 pub mod net;
-mod outbox;
+pub mod outbox;
 #[expect(
     clippy::disallowed_methods,
     reason = "shell: joins sensors, journal and session by time"
@@ -26,6 +26,8 @@ mod pipeline;
 mod presence;
 mod ready;
 pub mod replay;
+pub mod retention;
+pub mod sealer;
 pub mod settings;
 #[expect(
     clippy::disallowed_methods,
@@ -39,6 +41,7 @@ pub mod usb;
 use labwatch_link::{
     service,
     session::{SessionSettings, session},
+    settings::Connection,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +59,7 @@ use crate::{
 const OCCURRENCES: usize = 1024;
 /// Messages that may wait for the connection; events wait in the outbox instead.
 const OUTGOING: usize = 64;
-/// Statuses of our own that may wait to be read.
+/// Acknowledgements and statuses of our own that may wait to be read.
 const INCOMING: usize = 16;
 
 /// Watches this PC until `stop`; then what was seen is journalled, published, and the farewell said.
@@ -74,6 +77,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         root: settings.connection.root.clone(),
         ip: settings.ip,
         state_dir: settings.state_dir.clone(),
+        bounds: settings.bounds,
         degraded: degraded.clone(),
         capture_dropped: net_health.dropped.clone(),
         broker,
@@ -84,14 +88,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         degraded.clone(),
         pipeline.journals(),
     );
-    let session_settings = SessionSettings {
-        connection: settings.connection.clone(),
-        client_id: format!("labwatch-agent-{}", Uuid::new_v4().simple()),
-        filters: Vec::new(),
-        outgoing_queue: OUTGOING,
-        incoming_queue: INCOMING,
-    };
-    let (session, publisher, incoming) = session(session_settings, announcer, stop.clone());
+    let (session, publisher, incoming) = session(
+        session_settings(settings.connection.clone()),
+        announcer,
+        stop.clone(),
+    );
     let (occurrences, taken) = mpsc::channel(OCCURRENCES);
     let net_settings = NetSettings {
         interfaces: settings.interfaces,
@@ -121,4 +122,14 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let piped = pipeline.run(taken, publisher, incoming);
     let ((), (), sensed) = tokio::join!(session.run(), piped, sensors);
     sensed
+}
+
+fn session_settings(connection: Connection) -> SessionSettings {
+    SessionSettings {
+        connection,
+        client_id: format!("labwatch-agent-{}", Uuid::new_v4().simple()),
+        filters: Vec::new(),
+        outgoing_queue: OUTGOING,
+        incoming_queue: INCOMING,
+    }
 }

@@ -1,16 +1,18 @@
 //! The way of an event out of the PC.
 //!
 //! ```text
-//! usb --+                            +--> journal (synced at most 200 ms later)
-//!       +--> occurrence --> outbox --+
-//! net --+                            +--> queue --> session
+//! usb --+                            +--> journal (synced at most 200 ms later) --+
+//!       +--> occurrence --> sealer --+                                  read back v
+//! net --+                            `--> outbox: fresh at once, else in turn --> session
+//! ack ----------------------------------> outbox: what is safe
 //! ```
 //!
-//! Each event is appended to the journal before it is handed to the session. When the journal cannot be written
-//! (a full disk) the event is published all the same, the agent says `no-journal`, and later events go into a
-//! new journal once there is room. The pipeline ends when all sensors have.
+//! Each event stands in the journal before it is handed to the session. When the disk takes nothing (it is full) the
+//! agent says `no-journal` and journals in memory, bounded, until there is room. The pipeline ends when all
+//! sensors have; what was not sent by then is sent by the next start.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
@@ -22,7 +24,8 @@ use std::{
 
 use bytes::Bytes;
 use labwatch_contract::{
-    event::{Host, Occurrence},
+    ack::Ack,
+    event::{Action, Fields, Host, LabFields, Occurrence, Place},
     health::HEARTBEAT_SECONDS,
     status::{JournalRange, Reason},
     topic::{Leaf, Root, Topic},
@@ -33,23 +36,27 @@ use labwatch_link::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use crate::{
     degraded::Degraded,
     health::{Meter, Own},
     identity,
-    journal::{Journal, Past},
-    outbox::Outbox,
+    journal::{Journal, Past, ReadError},
+    outbox::{Confirmed, Demand, Loss, Outbox, Transmit},
     presence::{self, Hello},
+    retention::Bounds,
+    sealer::{SealError, Sealed, Sealer},
     syncer::Syncer,
 };
 
 /// How soon a journal that could not be written is tried again.
 const REOPEN_AFTER: Duration = Duration::from_secs(5);
+/// How often what the recorder confirmed is remembered at most.
+const REMEMBER_EVERY: Duration = Duration::from_secs(5);
 /// Word for a journal that cannot be written.
 const NO_JOURNAL: &str = "no-journal";
 
@@ -61,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) ip: Option<IpAddr>,
     /// Where the journals are; its disk is measured.
     pub(crate) state_dir: PathBuf,
+    /// How much of the journals is kept.
+    pub(crate) bounds: Bounds,
     /// What the agent cannot see.
     pub(crate) degraded: Degraded,
     /// Frames that the kernel could not hand over, counted by the capture.
@@ -72,10 +81,14 @@ pub(crate) struct Parts {
 /// From occurrences to journalled and published events.
 pub(crate) struct Pipeline {
     parts: Parts,
+    sealer: Sealer,
     outbox: Outbox,
     journal: Journal,
     syncer: Syncer,
+    began: Instant,
     reopen_at: Instant,
+    remembered: Confirmed,
+    remember_at: Instant,
     journals: watch::Sender<Vec<JournalRange>>,
     meter: Meter,
     host: Host,
@@ -88,20 +101,33 @@ impl Pipeline {
     /// # Errors
     /// When the state directory cannot be used; see [`Journal::open`].
     pub(crate) fn open(parts: Parts) -> anyhow::Result<Self> {
-        let (journal, Past { prev, journals }) = Journal::open(&parts.state_dir)?;
-        let host = identity::host(parts.ip.unwrap_or_else(identity::likely_address));
+        let (mut journal, past) = Journal::open(&parts.state_dir, parts.bounds)?;
+        let Past {
+            prev,
+            journals,
+            confirmed,
+        } = past;
+        let name = journal.next_name();
+        let outbox = Outbox::new(&journals, confirmed.clone(), name);
+        let now = Instant::now();
         let mut pipeline = Self {
-            outbox: Outbox::new(Uuid::now_v7(), prev),
+            sealer: Sealer::new(name, prev),
+            journals: watch::Sender::new(outbox.journals()),
+            outbox,
             journal,
             syncer: Syncer::default(),
-            reopen_at: Instant::now(),
-            journals: watch::Sender::new(journals),
+            began: now,
+            reopen_at: now,
+            remembered: confirmed,
+            remember_at: now,
             meter: Meter::new(parts.state_dir.clone()),
-            host,
+            host: identity::host(parts.ip.unwrap_or_else(identity::likely_address)),
             connected: None,
             parts,
         };
-        pipeline.begin_journal();
+        if let Err(error) = pipeline.journal.begin(name, identity::now()) {
+            pipeline.lose_journal(&error, name);
+        }
         Ok(pipeline)
     }
 
@@ -122,91 +148,187 @@ impl Pipeline {
         let mut heartbeat = interval(Duration::from_secs(HEARTBEAT_SECONDS));
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.outbox.poll_timeout();
+            let due = sleep_until(self.began + due.unwrap_or_default());
             tokio::select! {
                 occurrence = occurrences.recv() => match occurrence {
                     Some(occurrence) => self.take(occurrence),
                     None => break,
                 },
-                Ok(room) = publisher.room(), if self.has_turn() => {
+                Ok(room) = publisher.room(), if self.outbox.is_ready() => {
                     if let Some(message) = self.turn() {
                         room.publish(message);
                     }
                 }
                 Some(incoming) = incoming.recv() => self.hear(incoming, &publisher),
-                synced = self.syncer.synced(self.journal.file()) => if let Err(error) = synced {
-                    self.lose_journal(&error);
+                () = due, if self.outbox.poll_timeout().is_some() => {
+                    let now = self.uptime();
+                    self.outbox.handle_timeout(now);
+                }
+                synced = self.syncer.synced() => if let Err(error) = synced {
+                    let name = self.journal.next_name();
+                    self.lose_journal(&error, name);
+                    self.begun(name);
                 },
                 Ok(()) = words.changed() => self.say_again(Reason::DegradedChanged, &publisher),
-                _ = heartbeat.tick() => self.beat(&publisher),
+                _ = heartbeat.tick() => {
+                    self.tidy();
+                    self.beat(&publisher);
+                }
             }
+            self.meet_demands(&publisher);
         }
         self.finish(&publisher);
     }
 
+    fn uptime(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Journals an occurrence; from then on the outbox sees that it arrives.
     fn take(&mut self, occurrence: Occurrence) {
-        if !self.journal.is_open() && Instant::now() >= self.reopen_at {
+        let reopens = !self.journal.is_on_disk() && Instant::now() >= self.reopen_at;
+        if reopens || self.journal.is_long(identity::now()) {
             self.begin_journal();
         }
-        let sealed = match self
-            .outbox
-            .seal(occurrence, &self.host, identity::uptime_ms())
-        {
-            Ok(sealed) => sealed,
-            Err(error) => return error!("an occurrence became no event: {error}"),
-        };
-        if self.journal.is_open() {
-            match self.journal.append(&sealed.payload) {
-                Ok(()) => self.syncer.appended(),
-                Err(error) => self.lose_journal(&error),
+        let uptime_ms = identity::uptime_ms();
+        let sealed = self.sealer.seal(occurrence, &self.host, uptime_ms);
+        match sealed.and_then(|sealed| self.append(sealed)) {
+            Ok(sealed) => {
+                self.tell(sealed.place);
+                self.outbox.handle_event(sealed);
             }
+            Err(error) => error!("an occurrence became no event: {error}"),
         }
-        self.outbox.push(sealed);
-        let range = self.outbox.range();
-        self.journals
-            .send_modify(|journals| match journals.last_mut() {
-                Some(last) if last.journal == range.journal => *last = range,
-                _ => journals.push(range),
-            });
     }
 
+    /// Keeps `last` of the present journal up to date for the next `online`.
+    fn tell(&self, place: Place) {
+        self.journals.send_modify(|journals| {
+            let present = journals.last_mut();
+            if let Some(present) = present.filter(|range| range.journal == place.journal) {
+                present.last = place.sequence;
+            }
+        });
+    }
+
+    /// Appends an event to the journal; where the disk does not take it, it becomes the first in memory.
+    fn append(&mut self, sealed: Sealed) -> Result<Sealed, SealError> {
+        let Err(error) = self.journal.append(&sealed.payload, identity::now()) else {
+            if let Some(file) = self.journal.file() {
+                self.syncer.appended(file);
+            }
+            return Ok(sealed);
+        };
+        let name = self.journal.next_name();
+        let sealed = self.sealer.seal_again(&sealed, name)?;
+        self.lose_journal(&error, name);
+        self.outbox.handle_begun(name);
+        self.journals.send_replace(self.outbox.journals());
+        // Memory takes everything.
+        let _ = self.journal.append(&sealed.payload, identity::now());
+        Ok(sealed)
+    }
+
+    /// Begins a new journal, on the disk if it can be.
     fn begin_journal(&mut self) {
-        let journal = Uuid::now_v7();
-        match self.journal.begin(journal) {
+        let name = self.journal.next_name();
+        match self.journal.begin(name, identity::now()) {
             Ok(()) => {
-                info!("journal {journal} begun");
-                self.outbox.begin(journal);
-                self.journals.send_modify(|journals| {
-                    journals.push(JournalRange {
-                        journal,
-                        first: 1,
-                        last: 0,
-                    })
-                });
+                info!("journal {name} begun");
                 self.parts.degraded.note(NO_JOURNAL, None);
             }
-            Err(error) => self.lose_journal(&error),
+            Err(error) => self.lose_journal(&error, name),
         }
+        self.begun(name);
+        self.tidy();
     }
 
-    fn lose_journal(&mut self, error: &std::io::Error) {
-        self.journal.close();
+    fn begun(&mut self, name: Uuid) {
+        self.sealer.begin(name);
+        self.outbox.handle_begun(name);
+        self.journals.send_replace(self.outbox.journals());
+    }
+
+    /// Goes on in memory.
+    fn lose_journal(&mut self, error: &io::Error, name: Uuid) {
+        self.journal.begin_in_memory(name);
         self.reopen_at = Instant::now() + REOPEN_AFTER;
         self.parts.degraded.note(NO_JOURNAL, Some(error));
     }
 
-    fn has_turn(&self) -> bool {
-        self.connected.is_some() && !self.outbox.is_empty()
+    /// Takes away what is beyond the bounds, and remembers what the recorder has confirmed.
+    fn tidy(&mut self) {
+        let outbox = &self.outbox;
+        let is_finished = |journal| outbox.is_finished(journal);
+        let surplus = self.journal.surplus(identity::now(), is_finished);
+        for journal in &surplus {
+            if let Err(error) = self.journal.drop_journal(*journal) {
+                warn!("journal {journal} cannot be removed: {error}");
+            }
+            self.outbox.handle_dropped(*journal);
+        }
+        if !surplus.is_empty() {
+            self.journals.send_replace(self.outbox.journals());
+        }
+        if Instant::now() >= self.remember_at {
+            self.remember();
+        }
     }
 
+    fn remember(&mut self) {
+        self.remember_at = Instant::now() + REMEMBER_EVERY;
+        let confirmed = self.outbox.confirmed();
+        if confirmed == self.remembered {
+            return;
+        }
+        match self.journal.remember(&confirmed) {
+            Ok(()) => self.remembered = confirmed,
+            Err(error) => debug!("what the recorder has confirmed is not remembered: {error}"),
+        }
+    }
+
+    fn meet_demands(&mut self, publisher: &Publisher) {
+        while let Some(demand) = self.outbox.poll_demand() {
+            match demand {
+                Demand::Begin => self.begin_journal(),
+                Demand::Lost(dropped, loss) => self.take(lost(dropped, loss)),
+                Demand::Announce => {
+                    self.journals.send_replace(self.outbox.journals());
+                    self.say_again(Reason::JournalsChanged, publisher);
+                }
+            }
+        }
+    }
+
+    /// The message whose turn it is.
     fn turn(&mut self) -> Option<Message> {
-        let event = self.outbox.pop()?;
-        let topic = self.topic(event.leaf);
+        let (leaf, payload) = match self.outbox.poll_transmit(self.uptime())? {
+            Transmit::Fresh(event) => (event.leaf, event.payload),
+            Transmit::Stored { journal, sequence } => self.read_back(journal, sequence)?,
+        };
         Some(Message {
-            topic,
-            payload: event.payload.into(),
+            topic: self.topic(leaf),
+            payload,
             qos: QoS::AtLeastOnce,
             retain: false,
         })
+    }
+
+    fn read_back(&mut self, journal: Uuid, sequence: u64) -> Option<(Leaf, Bytes)> {
+        match self.journal.read(journal, sequence) {
+            Ok(event) => return Some(event),
+            Err(ReadError::Damaged { next }) => {
+                warn!("journal {journal} is damaged at event {sequence}");
+                self.outbox.handle_damage(journal, sequence, next);
+            }
+            Err(ReadError::Disk(error)) => {
+                warn!("journal {journal} cannot be read: {error}");
+                let now = self.uptime();
+                self.outbox.handle_unreadable(journal, sequence, now);
+            }
+        }
+        None
     }
 
     fn topic(&self, leaf: Leaf) -> String {
@@ -214,19 +336,29 @@ impl Pipeline {
     }
 
     fn hear(&mut self, incoming: Incoming, publisher: &Publisher) {
+        let now = self.uptime();
         match incoming {
             Incoming::Connected(connected) => {
                 self.host = identity::host(self.parts.ip.unwrap_or(connected.local));
                 self.parts.broker.send_replace(Some(connected.broker));
                 self.connected = Some(connected);
+                self.outbox.handle_connected(now);
             }
-            Incoming::Disconnected { .. } => self.connected = None,
-            Incoming::Message(message)
-                if presence::contradicts(&self.parts.root, &message, self.host.ip) =>
-            {
-                self.say_again(Reason::Reconnected, publisher);
+            Incoming::Disconnected { .. } => {
+                self.connected = None;
+                self.outbox.handle_disconnected();
             }
-            Incoming::Message(_) => {}
+            Incoming::Message(message) if message.topic == self.topic(Leaf::Ack) => {
+                match serde_json::from_slice::<Ack>(&message.payload) {
+                    Ok(ack) => self.outbox.handle_ack(&ack, now),
+                    Err(error) => debug!("an acknowledgement that is none: {error}"),
+                }
+            }
+            Incoming::Message(message) => {
+                if presence::contradicts(&self.parts.root, &message, self.host.ip) {
+                    self.say_again(Reason::Reconnected, publisher);
+                }
+            }
         }
     }
 
@@ -273,19 +405,38 @@ impl Pipeline {
     }
 
     fn finish(&mut self, publisher: &Publisher) {
-        while self.has_turn() {
-            let sent = self.turn().map(|message| publisher.try_publish(message));
-            if !matches!(sent, Some(Ok(()))) {
-                info!(
-                    "{} events stay in the journal alone",
-                    self.outbox.backlog() + 1
-                );
+        while self.outbox.is_ready() {
+            let Some(message) = self.turn() else { continue };
+            if publisher.try_publish(message).is_err() {
                 break;
             }
         }
-        let synced = self.journal.file().map(|file| file.sync_data());
-        if let Some(Err(error)) = synced {
+        if self.outbox.backlog() > 0 {
+            info!(
+                "{} events are not confirmed yet; they stay in the journal",
+                self.outbox.backlog()
+            );
+        }
+        self.remember();
+        if let Err(error) = self.syncer.finish() {
             error!("the journal's end may be lost: {error}");
         }
+    }
+}
+
+fn lost(dropped: Vec<JournalRange>, loss: Loss) -> Occurrence {
+    warn!("events will not be recorded: {}: {dropped:?}", loss.text());
+    let lab = LabFields {
+        dropped: Some(dropped),
+        reason: Some(loss.text().to_owned()),
+        ..LabFields::default()
+    };
+    Occurrence {
+        time: identity::now(),
+        action: Action::EventsDropped,
+        fields: Fields {
+            lab,
+            ..Fields::default()
+        },
     }
 }

@@ -5,9 +5,14 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use labwatch_link::settings::{BrokerArgs, Connection, Problems};
 
+use crate::retention::Bounds;
+
 /// Shorter reports would say less than the rates over 2 s that they hold.
 const SHORTEST_REPORT: Duration = Duration::from_secs(2);
 const LONGEST_REPORT: Duration = Duration::from_secs(3600);
+/// A part of the journals must hold more than one event of ordinary size.
+const SMALLEST_JOURNAL: u64 = 1 << 20;
+const SHORTEST_AGE: Duration = Duration::from_secs(60);
 
 /// What was typed.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,6 +41,24 @@ pub struct AgentArgs {
         default_value = "/var/lib/labwatch/agent"
     )]
     state_dir: PathBuf,
+
+    /// Most bytes of journals to keep: 256MiB, 1GiB, …; the oldest that the recorder has go first
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LABWATCH_JOURNAL_SIZE",
+        default_value = "256MiB"
+    )]
+    journal_size: String,
+
+    /// How long to keep a journal that the recorder has: 30d, 12h, …
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "LABWATCH_JOURNAL_AGE",
+        default_value = "30d"
+    )]
+    journal_age: String,
 
     /// How often the traffic is reported: 40s, 1m, …
     #[arg(
@@ -67,6 +90,8 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Directory of the journals.
     pub state_dir: PathBuf,
+    /// How much of the journals is kept.
+    pub bounds: Bounds,
     /// How often the traffic is reported.
     pub report_every: Duration,
     /// Networks that count as local beside those this PC is on.
@@ -80,6 +105,8 @@ impl AgentArgs {
         let ip = self
             .ip
             .map(|ip| problems.check("--ip", ip.parse::<IpAddr>()));
+        let size = problems.check("--journal-size", read_size(&self.journal_size));
+        let age = problems.check("--journal-age", read_age(&self.journal_age));
         let report_every = problems.check("--report-every", read_interval(&self.report_every));
         let read_network = |text: &String| problems.check("--local-network", text.parse::<IpNet>());
         let local_networks: Option<Vec<_>> = self.local_networks.iter().map(read_network).collect();
@@ -94,9 +121,42 @@ impl AgentArgs {
             ip: ip.map_or(Some(None), |ip| ip.map(|ip| Some(ip.to_canonical())))?,
             interfaces: self.interfaces,
             state_dir: self.state_dir,
+            bounds: Bounds {
+                size: size?,
+                age: age?,
+            },
             report_every: report_every?,
             local_networks: local_networks?,
         })
+    }
+}
+
+/// Bytes: a whole number and `B`, `KiB`, `MiB` or `GiB`.
+fn read_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|char: char| !char.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let factor = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("{text:?} is no size such as 256MiB")),
+    };
+    let size = number.parse().ok().and_then(|n: u64| n.checked_mul(factor));
+    let size = size.ok_or_else(|| format!("{text:?} is no size such as 256MiB"))?;
+    if size >= SMALLEST_JOURNAL {
+        Ok(size)
+    } else {
+        Err(format!("{text} is less than 1MiB"))
+    }
+}
+
+fn read_age(text: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(text).map_err(|error| format!("{text:?}: {error}"))?;
+    if age >= SHORTEST_AGE {
+        Ok(age)
+    } else {
+        Err(format!("{text} is less than 1m"))
     }
 }
 
@@ -144,6 +204,8 @@ mod tests {
             settings.connection.broker.to_string(),
             "mqtt://127.0.0.1:1883"
         );
+        let kept = (settings.bounds.size, settings.bounds.age.as_secs());
+        assert_eq!(kept, (256 * 1024 * 1024, 30 * 24 * 3600));
         assert!(settings.ip.is_none() && settings.interfaces.is_empty());
     }
 
@@ -163,6 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_whole_numbers_with_a_unit() {
+        assert_eq!(read_size("2GiB"), Ok(2 << 30));
+        assert_eq!(read_size("1048576B"), Ok(1 << 20));
+        for wrong in [
+            "",
+            "MiB",
+            "1",
+            "1MB",
+            "-1MiB",
+            "1.5GiB",
+            "1023KiB",
+            "99999999999999999999GiB",
+        ] {
+            assert!(read_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_told_at_once() {
         let wrong = [
             "--ip",
@@ -175,6 +255,10 @@ mod tests {
             "a/b",
             "--root",
             "#",
+            "--journal-size",
+            "12",
+            "--journal-age",
+            "1s",
         ];
         let told = read(&wrong).err().unwrap();
         for flag in [
@@ -183,6 +267,8 @@ mod tests {
             "--local-network",
             "--interface",
             "--root",
+            "--journal-size",
+            "--journal-age",
         ] {
             assert!(told.contains(flag), "{told}");
         }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{chain::Digest, scope::Scope, time::Timestamp, topic::Leaf};
+use crate::{chain::Digest, scope::Scope, status::JournalRange, time::Timestamp, topic::Leaf};
 
 /// What happened, as it stands in `event.action`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub enum Action {
     Inventory,
     /// The kernel dropped notices; what a rescan found follows.
     EventsLost,
+    /// Events of this PC's journals that the recorder had not confirmed will never come.
+    EventsDropped,
     /// Who talked to whom, and how much.
     TrafficReport,
     /// First packet of a conversation with a machine of the local networks.
@@ -72,7 +74,7 @@ pub enum Action {
 }
 
 impl Action {
-    const NAMES: [(&'static str, Self); 22] = [
+    const NAMES: [(&'static str, Self); 23] = [
         ("device-present", Self::DevicePresent),
         ("device-connected", Self::DeviceConnected),
         ("device-disconnected", Self::DeviceDisconnected),
@@ -86,6 +88,7 @@ impl Action {
         ("media-removed", Self::MediaRemoved),
         ("inventory", Self::Inventory),
         ("events-lost", Self::EventsLost),
+        ("events-dropped", Self::EventsDropped),
         ("traffic-report", Self::TrafficReport),
         ("intranet-access", Self::IntranetAccess),
         ("internet-access", Self::InternetAccess),
@@ -162,7 +165,8 @@ fn leaf(action: &Action, scope: Option<Scope>) -> Option<Leaf> {
         | Action::MediaInserted
         | Action::MediaRemoved
         | Action::Inventory
-        | Action::EventsLost => Some(Leaf::Usb),
+        | Action::EventsLost
+        | Action::EventsDropped => Some(Leaf::Usb),
         Action::TrafficReport => Some(Leaf::Net),
         Action::IntranetAccess => Some(Leaf::Intranet),
         Action::InternetAccess => Some(Leaf::Internet),
@@ -263,6 +267,9 @@ pub struct LabFields {
     /// A network interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<interface::Interface>,
+    /// Numbers of journals that will never come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Vec<JournalRange>>,
     /// Why, in words, where an event needs it (a capture gap, lost notices).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -410,6 +417,12 @@ impl Head {
             host_ip: head.host.ip.to_canonical(),
             uptime_ms: head.lab.uptime_ms,
         })
+    }
+
+    /// The topic's leaf by the action (and scope); `None` for an unknown action.
+    #[must_use]
+    pub fn leaf(&self) -> Option<Leaf> {
+        self.leaf
     }
 
     /// Checks that the payload belongs to the topic it came by. The address is not compared: an agent whose

@@ -96,6 +96,10 @@ pub trait Presence {
     fn online(&mut self, connection: &Connected) -> Option<Message>;
     /// Published last, before DISCONNECT.
     fn offline(&mut self, connection: &Connected) -> Option<Message>;
+    /// Whether a message that waited, perhaps since another connection, may still go out on this one.
+    fn goes_out(&mut self, _connection: &Connected, _message: &Message) -> bool {
+        true
+    }
     /// Filters that hold our own address, beside those of the settings.
     fn filters(&mut self, _connection: &Connected) -> Vec<String> {
         Vec::new()

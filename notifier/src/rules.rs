@@ -95,9 +95,11 @@ pub fn judge(address: IpAddr, event: &Event) -> Result<Option<Finding>, Incomple
         | Action::AddressChanged
         | Action::RouteChanged
         | Action::CaptureGap => network::judge(&event.occurrence, event.host.ip)?,
-        Action::TrafficReport | Action::InternetAccess | Action::Inventory | Action::Other(_) => {
-            None
-        }
+        Action::TrafficReport
+        | Action::InternetAccess
+        | Action::Inventory
+        | Action::EventsDropped
+        | Action::Other(_) => None,
     };
     Ok(verdict.map(|verdict| verdict.about(address, event)))
 }

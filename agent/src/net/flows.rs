@@ -29,7 +29,9 @@ use labwatch_contract::{
     scope::{Networks, Scope, protocol},
 };
 
-pub use announcements::{BURST, Found, NAME_WAIT, OWN_NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW};
+pub use announcements::{
+    BURST, Found, NAME_WAIT, OWN_NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW,
+};
 pub use conversations::IDLE;
 pub use totals::MOST_PEERS;
 

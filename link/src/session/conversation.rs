@@ -133,7 +133,9 @@ impl Conversation {
                 }
                 () = self.stop.cancelled(), if desk.leaving.is_none() => desk.leave(),
                 message = session.outgoing.recv(), if desk.has_room() => match message {
-                    Some(message) => desk.hand_over(message),
+                    Some(message) => if session.presence.goes_out(&self.connection, &message) {
+                        desk.hand_over(message);
+                    },
                     None => desk.closed = true,
                 },
                 () = until(desk.deadline()) => {

@@ -136,6 +136,7 @@ fn what(action: &Action) -> String {
         Action::Inventory => "inventory",
         Action::VolumeRemoved => "volume pulled without unmount",
         Action::EventsLost => "the kernel dropped notices of devices",
+        Action::EventsDropped => "events of this PC will never come",
         Action::TrafficReport => "traffic",
         Action::IntranetAccess => "intranet access",
         Action::InternetAccess => "internet access",
