@@ -59,7 +59,12 @@ pub(super) struct Opening {
     pub(super) contact: Contact,
     /// The opener's port.
     pub(super) source_port: Option<u16>,
+    /// It was open before its first packet was seen.
+    pub(super) already_open: bool,
 }
+
+/// `lab.reason` of a conversation whose beginning was not seen.
+pub const ALREADY_OPEN: &str = "already open when first seen";
 
 impl Opening {
     pub(super) fn peer(&self) -> IpAddr {
@@ -194,6 +199,7 @@ impl Pending {
             attribution: Some(attribution),
             name_source: name_source
                 .or(is_internet.then_some(labwatch_contract::event::contact::NameSource::None)),
+            reason: opening.already_open.then(|| ALREADY_OPEN.to_owned()),
             ..LabFields::default()
         };
         let fields = opening.fields(name.map(|name| name.domain.clone()));
