@@ -1,15 +1,16 @@
 //! The network: who this PC talks to, how much, over which interface.
 //!
 //! ```text
-//! capture -> packet -> flows (scope, names, announcements, totals) -> report -> occurrences
+//! capture (all, cut; openings, at once) -> packet -> flows (scope, names, announcements, totals) -> report -> occurrences
 //! links   -> surroundings ---^  ^--- processes, lookup (answers from their own threads)
 //! ```
-//! `packet`, `flows`, `names`, `report` and `surroundings` are pure; `capture`, `links`, `processes`, `lookup` and `watch` are the
+//! `packet`, `flows`, `gaps`, `names`, `report` and `surroundings` are pure; `capture`, `links`, `processes`, `lookup` and `watch` are the
 //! shell around them. Bytes from the network are hostile: they are counted or passed over, never a panic.
 
 #[expect(clippy::disallowed_methods, reason = "shell: reads packets")]
 mod capture;
 pub mod flows;
+pub mod gaps;
 #[expect(
     clippy::disallowed_methods,
     reason = "shell: reads the system's network state"

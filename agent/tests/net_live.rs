@@ -16,7 +16,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Command, Stdio},
-    sync::{atomic::Ordering, mpsc as std_mpsc},
+    sync::{Arc, Mutex, atomic::Ordering, mpsc as std_mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -142,6 +142,8 @@ struct Watcher {
     events: std_mpsc::Receiver<Occurrence>,
     health: NetHealth,
     broker: latest::Sender<Option<SocketAddr>>,
+    /// While this is held nobody takes events, and the watcher has to wait.
+    taking: Arc<Mutex<()>>,
     stop: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -153,6 +155,8 @@ impl Watcher {
         let health = NetHealth::default();
         let own_health = health.clone();
         let stop = CancellationToken::new();
+        let taking = Arc::new(Mutex::new(()));
+        let take = taking.clone();
         let (stopped, path) = (stop.clone(), format!("/run/netns/{namespace}"));
         let settings = NetSettings {
             interfaces: vec![],
@@ -170,6 +174,8 @@ impl Watcher {
                 let watching = watch(settings, broker_receiver, sender, own_health, stopped);
                 let forwarding = async {
                     while let Some(event) = receiver.recv().await {
+                        // On the watcher's own thread: it stands still with us.
+                        drop(take.lock());
                         forward.send(event).ok();
                     }
                 };
@@ -181,6 +187,7 @@ impl Watcher {
             events,
             health,
             broker,
+            taking,
             stop,
             thread: Some(thread),
         }
@@ -365,6 +372,40 @@ fn reports_equal_the_interface_counters_to_the_byte() {
         Scope::Internet
     );
     assert_eq!(watcher.health.dropped.load(Ordering::Relaxed), 0);
+    watcher.stop();
+}
+
+#[test]
+fn frames_lost_while_the_watcher_stands_still_are_told_in_the_report_and_as_a_gap() {
+    let Some(cable) = Cable::new("drops") else {
+        return;
+    };
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(2));
+    watcher.wait_for_interface();
+    let hold = watcher.taking.lock().unwrap();
+    // The watcher stands still as soon as it has told of another program's packet.
+    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9999");
+    thread::sleep(Duration::from_secs(1));
+    enter(&cable.pc, || {
+        let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
+        (0..60_000).for_each(|_| assert!(socket.send_to(&[9; 18], "10.77.0.2:9").is_ok()));
+    });
+    drop(hold);
+    let gap = watcher.wait_for("capture-gap", |event| event.action == Action::CaptureGap);
+    let interval = gap.fields.interval.unwrap();
+    assert!(interval.start < interval.end);
+    assert!(gap.fields.lab.reason.unwrap().contains("dropped"));
+    let (mut dropped, mut frames) = (0, 0);
+    while dropped == 0 {
+        let report = watcher.wait_for("traffic-report", |event| {
+            event.action == Action::TrafficReport
+        });
+        for interface in report.fields.lab.interfaces.iter().flatten() {
+            (dropped, frames) = (dropped + interface.dropped, frames + interface.packets);
+        }
+        assert!(frames <= 60_000, "only {dropped} of {frames} were dropped");
+    }
+    assert!(dropped > 10_000, "{dropped}");
     watcher.stop();
 }
 

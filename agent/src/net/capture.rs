@@ -1,9 +1,17 @@
-//! Frames of one interface, through libpcap's ring.
+//! Frames of one interface, through two of libpcap's rings.
 //!
-//! The kernel hands over a block of frames when it is full or [`BLOCK_TIME`] old, so an idle interface wakes nobody and a busy one at
-//! most 20 times a second and once a full block. The handle never blocks; one call of [`Capture::read`] takes at most
-//! [`BATCH`] frames. Only the first [`SNAPLEN`] bytes of a frame are copied: headers, and DNS answers as far as
-//! they matter. Promiscuous mode stays off. What the ring could not hold is counted ([`Capture::take_drops`]).
+//! ```text
+//! all frames, headers alone  --> blocks, handed over when full or BLOCK_TIME old --> counted
+//! openings, by a BPF program --> handed over one by one, at once                 --> told
+//! ```
+//! Counting in batches costs next to nothing and is late; telling at once is dear for many frames and cheap for few. So
+//! each has a handle of its own: [`openings`] for what begins a conversation or names a peer, and this one, which wakes nobody on an
+//! idle interface and on a busy one once a block. No handle ever blocks; one call of [`Capture::read`] takes at most
+//! [`BATCH`] frames. Promiscuous mode stays off. What the counting ring could not hold is counted ([`Capture::take_drops`]); what
+//! the other could not hold is told later, when it is counted.
+
+mod filter;
+mod openings;
 
 use std::{
     future::poll_fn,
@@ -13,19 +21,27 @@ use std::{
 };
 
 use anyhow::Context as _;
-use labwatch_contract::time::Timestamp;
+use labwatch_contract::{scope::Networks, time::Timestamp};
 use pcap::Active;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{packet::LinkType, surroundings::Interface};
+use self::openings::Openings;
+use super::{
+    Moment,
+    packet::{self, Frame, LinkType},
+    surroundings::Interface,
+};
 use crate::ready::register;
 
 /// Milliseconds after which the kernel hands over a block that is not full.
-const BLOCK_TIME: i32 = 50;
-const BATCH: usize = 512;
-const SNAPLEN: i32 = 512;
-/// Bytes; the ring counts as the agent's memory, once an interface.
-const RING: i32 = 2 * 1024 * 1024;
+const BLOCK_TIME: i32 = 200;
+/// The longest time between a frame and [`Capture::read`] of it, where the reader keeps up; also after the interface has gone.
+pub(super) const LONGEST_WAY: Duration = Duration::from_millis(400);
+const BATCH: usize = 2048;
+/// Ethernet with two tags, IPv6 with an extension header, and TCP's flags; or IPv4 with all options.
+const SNAPLEN: i32 = 128;
+/// Bytes; the ring counts as the agent's memory, once an interface. Some 18,000 frames.
+const RING: i32 = 4 * 1024 * 1024;
 const BETWEEN_STATISTICS: Duration = Duration::from_secs(1);
 
 /// An open capture.
@@ -34,6 +50,7 @@ pub(super) struct Capture {
     name: String,
     link: LinkType,
     handle: AsyncFd<pcap::Capture<Active>>,
+    openings: Openings,
     /// Of all frames read, whole lengths.
     bytes: u64,
     /// What the interface's own counters said when the capture was opened, and at the last report.
@@ -49,24 +66,18 @@ struct Drops {
     asked: Instant,
 }
 
-/// A frame as it comes out of the ring.
-pub(super) struct Captured<'a> {
-    pub(super) link: LinkType,
-    pub(super) bytes: &'a [u8],
-    pub(super) len: u32,
-    pub(super) time: Option<Timestamp>,
-}
-
 impl Capture {
-    pub(super) fn open(interface: &Interface) -> anyhow::Result<Self> {
+    pub(super) fn open(interface: &Interface, networks: &Networks) -> anyhow::Result<Self> {
         let name = interface.shown.name.clone();
-        let handle = pcap::Capture::from_device(name.as_str())?
+        let mut handle = pcap::Capture::from_device(name.as_str())?
             .promisc(false)
             .snaplen(SNAPLEN)
             .timeout(BLOCK_TIME)
             .buffer_size(RING)
             .open()?
             .setnonblock()?;
+        // Without a program the kernel copies whole frames, and a block is full after four of 64 KiB.
+        handle.filter("", true)?;
         let dlt = handle.get_datalink();
         let link = LinkType::from_dlt(dlt.0).with_context(|| {
             format!(
@@ -74,12 +85,14 @@ impl Capture {
                 dlt.get_name().unwrap_or_else(|_| dlt.0.to_string())
             )
         })?;
+        let openings = Openings::open(&name, link, networks)?;
         let handle = register(handle, Interest::READABLE)?;
         Ok(Self {
             index: interface.index,
             name,
             link,
             handle,
+            openings,
             bytes: 0,
             counter_at_open: None,
             counter_at_report: None,
@@ -99,18 +112,32 @@ impl Capture {
         &self.name
     }
 
+    /// The frames that are told at once.
+    pub(super) fn openings(&mut self) -> &mut Openings {
+        &mut self.openings
+    }
+
+    /// When [`Capture::openings`] are to be read although nothing rang, on the clock of [`Moment::uptime`].
+    pub(super) fn openings_due(&self) -> Option<Duration> {
+        self.openings.due()
+    }
+
     /// Where the interface's own counters stand as the capture begins.
     pub(super) fn set_counter(&mut self, counter: Option<u64>) {
         self.counter_at_open = counter;
         self.counter_at_report = counter;
     }
 
-    /// All that the interface has counted since the capture was opened has been read.
-    pub(super) fn agrees_with(&self, counter: Option<u64>) -> bool {
-        let grown = counter
-            .zip(self.counter_at_open)
-            .map(|(now, open)| now.wrapping_sub(open));
-        grown.is_none_or(|grown| grown == self.bytes)
+    /// What the interface has counted since the capture was opened beyond what has been read; negative when it counted less.
+    /// `None` where it has no counters.
+    pub(super) fn unread(&self, counter: Option<u64>) -> Option<i64> {
+        let grown = counter?.wrapping_sub(self.counter_at_open?);
+        Some(grown.wrapping_sub(self.bytes).cast_signed())
+    }
+
+    /// What the interface's counter said at the last [`Capture::take_counter`].
+    pub(super) fn counter_at_report(&self) -> Option<u64> {
+        self.counter_at_report
     }
 
     /// What the interface's counter has grown by since the last call.
@@ -121,26 +148,20 @@ impl Capture {
             .map(|(now, before)| now.wrapping_sub(before))
     }
 
-    /// Reads what is there, at most [`BATCH`] frames; when fewer came, waits for the kernel again.
+    /// Reads what is there, at most [`BATCH`] frames; when none came, waits for the kernel again.
     ///
     /// # Errors
     /// When the interface has gone or went down: the capture is of no more use.
-    pub(super) fn read(&mut self, mut each: impl FnMut(Captured<'_>)) -> io::Result<()> {
-        let (link, bytes) = (self.link, &mut self.bytes);
+    pub(super) fn read(
+        &mut self,
+        now: Moment,
+        mut each: impl FnMut(&Frame<'_>, Moment),
+    ) -> io::Result<()> {
+        let mut counted = Counted::new(self.link, &mut self.bytes, now);
         let read = self.handle.try_io_mut(Interest::READABLE, |handle| {
-            let frames = handle.dispatch(Some(BATCH), |packet| {
-                *bytes += u64::from(packet.header.len);
-                each(Captured {
-                    link,
-                    bytes: packet.data,
-                    len: packet.header.len,
-                    time: time(&packet),
-                });
-            });
-            match frames {
-                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-                Ok(_) => Ok(()),
-                Err(error) => Err(io::Error::other(error)),
+            match dispatch(handle, BATCH, |one| counted.take(&one, &mut each))? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
             }
         });
         match read {
@@ -151,6 +172,19 @@ impl Capture {
             self.ask_for_drops();
         }
         Ok(())
+    }
+
+    /// Reads what is left of an interface that has gone or went down; the error that says so is passed over.
+    pub(super) fn read_rest(&mut self, now: Moment, mut each: impl FnMut(&Frame<'_>, Moment)) {
+        let mut counted = Counted::new(self.link, &mut self.bytes, now);
+        let handle = self.handle.get_mut();
+        let mut nothing = 0;
+        while nothing < 2 {
+            match dispatch(handle, BATCH, |one| counted.take(&one, &mut each)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => nothing += 1,
+            }
+        }
     }
 
     /// Frames lost since the last call.
@@ -177,22 +211,94 @@ impl Capture {
     }
 }
 
-fn time(packet: &pcap::Packet<'_>) -> Option<Timestamp> {
-    let moment = packet.header.ts;
-    let seconds_ms = moment.tv_sec.checked_mul(1000)?;
-    Timestamp::from_unix_ms(seconds_ms.checked_add(moment.tv_usec / 1000)?)
+/// Frames on their way out of the ring.
+struct Counted<'a> {
+    link: LinkType,
+    bytes: &'a mut u64,
+    stamps: Stamps,
 }
 
-/// The position of a capture that has frames, looking from `first` on; waits until there is one.
-pub(super) async fn readable(captures: &[Capture], first: usize) -> usize {
+impl<'a> Counted<'a> {
+    fn new(link: LinkType, bytes: &'a mut u64, now: Moment) -> Self {
+        let stamps = Stamps::new(now);
+        Self {
+            link,
+            bytes,
+            stamps,
+        }
+    }
+
+    fn take(&mut self, captured: &pcap::Packet<'_>, each: &mut impl FnMut(&Frame<'_>, Moment)) {
+        *self.bytes += u64::from(captured.header.len);
+        let frame = packet::parse(self.link, captured.data, captured.header.len);
+        each(&frame, self.stamps.moment(captured.header));
+    }
+}
+
+fn dispatch(
+    handle: &mut pcap::Capture<Active>,
+    most: usize,
+    each: impl FnMut(pcap::Packet<'_>),
+) -> io::Result<usize> {
+    handle.dispatch(Some(most), each).map_err(io::Error::other)
+}
+
+/// The moments at which frames came, by the kernel's stamps. Those of one millisecond are worked out once.
+struct Stamps {
+    now: Moment,
+    now_ms: i64,
+    last_ms: i64,
+    last: Moment,
+}
+
+impl Stamps {
+    /// Older than this a frame is not: the clock has been set.
+    const OLDEST_MS: i64 = 10_000;
+
+    fn new(now: Moment) -> Self {
+        let now_ms = now.time.unix_ms();
+        Self {
+            now,
+            now_ms,
+            last_ms: now_ms,
+            last: now,
+        }
+    }
+
+    fn moment(&mut self, header: &pcap::PacketHeader) -> Moment {
+        let seconds_ms = header.ts.tv_sec.saturating_mul(1000);
+        let ms = seconds_ms.saturating_add(header.ts.tv_usec / 1000);
+        if ms != self.last_ms {
+            let age = self.now_ms.saturating_sub(ms).clamp(0, Self::OLDEST_MS);
+            let age = Duration::from_millis(age.unsigned_abs());
+            self.last_ms = ms;
+            self.last = Moment {
+                uptime: self.now.uptime.saturating_sub(age),
+                time: Timestamp::from_unix_ms(ms).unwrap_or(self.now.time),
+            };
+        }
+        self.last
+    }
+}
+
+/// What there is to read of which capture, by its position.
+pub(super) enum Ready {
+    Openings(usize),
+    Frames(usize),
+}
+
+/// Waits until a capture has something, looking from `first` on; openings go first.
+pub(super) async fn ready(captures: &[Capture], first: usize) -> Ready {
     poll_fn(|context| {
         let count = captures.len();
-        let mut positions = (first..count).chain(0..first.min(count));
-        let ready = positions.find(|&at| {
-            captures
-                .get(at)
-                .is_some_and(|one| one.poll_readable(context))
-        });
+        let order = || (first..count).chain(0..first.min(count));
+        let mut find = |is_ready: fn(&Capture, &mut Context<'_>) -> bool| {
+            order().find(|&at| captures.get(at).is_some_and(|one| is_ready(one, context)))
+        };
+        let openings = find(|one, context| one.openings.poll_readable(context));
+        let ready = openings
+            .map(Ready::Openings)
+            .or_else(|| find(Capture::poll_readable).map(Ready::Frames));
         ready.map_or(Poll::Pending, Poll::Ready)
     })
     .await

@@ -1,9 +1,13 @@
 //! The network state machine: frames in, events out.
 //!
 //! ```text
-//! frame -> sighting (which end is the peer) -> conversations (who opened, new?) -> announcements (names, bursts) -> event
-//!                                          `-> totals (peer, interface, other)  ---- report -------------------> event
+//! opening -> sighting (which end is the peer) -> conversations (who opened, new?) -> announcements (names, bursts) -> event
+//! frame   --^                                `-> totals (peer, interface, other)  ---- report -------------------> event
 //! ```
+//! Frames come twice: those that open a conversation or name a peer at once and in full ([`Flows::handle_opening`]), and all of
+//! them a little later, in batches and cut behind their headers ([`Flows::handle_frame`]). Only the latter are counted; each
+//! brings the moment at which it came, not at which it was read, so that the order of the two changes nothing.
+//!
 //! No clock and no I/O: every call brings its [`Moment`], [`Flows::poll_timeout`] says when [`Flows::handle_timeout`] is due, and
 //! what has to happen outside is asked for by [`Flows::poll_output`]. Answers may come late or never.
 //! How the calls are split into ticks changes no sum. All tables are bounded.
@@ -30,7 +34,7 @@ use labwatch_contract::{
 };
 
 pub use announcements::{
-    BURST, Found, NAME_WAIT, OWN_NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW,
+    ALREADY_OPEN, BURST, Found, NAME_WAIT, OWN_NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW,
 };
 pub use conversations::IDLE;
 pub use totals::MOST_PEERS;
@@ -85,7 +89,8 @@ pub struct Socket {
 /// The state machine.
 #[derive(Debug)]
 pub struct Flows {
-    own: HashSet<IpAddr>,
+    /// A handful: looked through faster than hashed.
+    own: Vec<IpAddr>,
     networks: Networks,
     time_servers: HashSet<TimeServer>,
     /// Of the time servers set up by name, the addresses that DNS answers gave them.
@@ -97,6 +102,7 @@ pub struct Flows {
     names: Names,
     looked_up: Recent<IpAddr, ()>,
     outputs: VecDeque<Output>,
+    remarks: Vec<String>,
     interval_start: Moment,
     swept: Duration,
 }
@@ -106,7 +112,7 @@ impl Flows {
     #[must_use]
     pub fn new(now: Moment) -> Self {
         let mut flows = Self {
-            own: HashSet::new(),
+            own: Vec::new(),
             networks: Networks::default(),
             time_servers: HashSet::new(),
             time_servers_heard: Vec::new(),
@@ -117,6 +123,7 @@ impl Flows {
             names: Names::default(),
             looked_up: Recent::new(MOST_LOOKED_UP),
             outputs: VecDeque::new(),
+            remarks: Vec::new(),
             interval_start: now,
             swept: now.uptime,
         };
@@ -159,12 +166,34 @@ impl Flows {
         self.totals.count(interface, dropped, counter_bytes);
     }
 
+    /// Adds to the current report what has to be said in words.
+    pub fn remark(&mut self, remark: String) {
+        self.remarks.push(remark);
+    }
+
     /// No more frames of this interface; the next report is the last with it.
     pub fn close_interface(&mut self, interface: u32) {
         self.totals.close(interface);
     }
 
-    /// Takes in a frame.
+    /// Takes in a frame that may open a conversation or name a peer; it is not counted.
+    pub fn handle_opening(&mut self, frame: &Frame<'_>, interface: u32, now: Moment) {
+        let Content::Ip(packet) = frame.content else {
+            return;
+        };
+        let seen = Sighting::new(&packet, &self.own);
+        let belonging = seen
+            .is_of_conversation()
+            .then(|| self.conversations.handle(&seen, &self.networks, now.uptime));
+        if let Some(belonging) = &belonging {
+            self.tell_if_new(&seen, belonging, interface, now);
+        }
+        if hearing::is_worth_it(&packet, &seen, belonging.as_ref()) {
+            self.hear_names(&packet, belonging.as_ref(), now);
+        }
+    }
+
+    /// Counts a frame. What it opens and was not taken in as an opening before is told now.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, interface: u32, now: Moment) {
         self.totals.add_frame(interface, frame.len);
         match frame.content {
@@ -190,16 +219,13 @@ impl Flows {
         if let Some(belonging) = &belonging {
             self.tell_if_new(&seen, belonging, interface, now);
         }
-        if hearing::is_worth_it(packet, &seen, belonging.as_ref()) {
-            self.hear_names(packet, belonging.as_ref(), now);
-        }
     }
 
     /// The program of a conversation that is not told by itself is asked for as well: for the report, or the sum of a burst.
     fn tell_if_new(&mut self, seen: &Sighting, belonging: &Belonging, interface: u32, now: Moment) {
         let is_told = match belonging.scope {
             Scope::Intranet => belonging.is_new && !self.is_own_broker(belonging),
-            Scope::Internet => self.totals.is_first_contact(seen.peer),
+            Scope::Internet => self.totals.is_first_contact(seen.peer, now.uptime),
             _ => false,
         };
         if !is_told && !belonging.is_new {
@@ -324,6 +350,7 @@ impl Flows {
     /// Ends the interval: its traffic reports become outputs, and the next interval begins.
     pub fn end_interval(&mut self, now: Moment) {
         let taken = self.totals.take(&self.networks, now.uptime);
+        let remarks = std::mem::take(&mut self.remarks);
         let programs = self.programs(self.interval_start.uptime);
         let mut traffic = Traffic {
             start: self.interval_start.time,
@@ -332,6 +359,7 @@ impl Flows {
             peers: taken.peers,
             other_bytes: taken.other_bytes,
             overflow_bytes: taken.overflow_bytes,
+            remarks,
         };
         for peer in &mut traffic.peers {
             if let Some(name) = self.names.get(peer.ip) {
@@ -381,6 +409,7 @@ fn opening(seen: &Sighting, belonging: &Belonging) -> Opening {
             _ => own,
         }),
         may_say_name: hearing::may_say_name(seen, belonging),
+        already_open: belonging.already_open,
     }
 }
 

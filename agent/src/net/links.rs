@@ -10,6 +10,7 @@ use std::{
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -24,6 +25,7 @@ use nix::{
         bind, recv, socket,
     },
 };
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::surroundings::{
@@ -106,6 +108,13 @@ pub(super) fn look() -> anyhow::Result<Surroundings> {
 /// Received plus sent bytes of each interface.
 pub(super) fn counters() -> HashMap<String, u64> {
     files::counters(&text("/proc/thread-self/net/dev"))
+}
+
+/// How long the PC has slept since its boot: CLOCK_BOOTTIME counts sleep, CLOCK_MONOTONIC does not (clock_gettime(2)).
+pub(super) fn sleep_so_far() -> Duration {
+    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    let awake = read(ClockId::Monotonic);
+    read(ClockId::Boottime).saturating_sub(awake)
 }
 
 fn routes() -> Routes {

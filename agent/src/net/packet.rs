@@ -81,6 +81,12 @@ impl TcpFlags {
         self.0 & (Self::SYN | Self::ACK) == Self::SYN
     }
 
+    /// SYN, with or without ACK: the connection begins.
+    #[must_use]
+    pub fn is_handshake(self) -> bool {
+        self.0 & Self::SYN != 0
+    }
+
     /// SYN with ACK: the receiver has opened.
     #[must_use]
     pub fn accepts(self) -> bool {

@@ -1,9 +1,12 @@
 //! A bounded map that forgets what was longest not heard of.
 //!
-//! Addresses and ports in its keys come from the network, so it hashes with the keyed hash of the standard
-//! library; when it is full, the older half goes at once, which keeps the cost of an insertion constant on average.
+//! Addresses and ports in its keys come from the network, so it hashes with keys drawn at random for each table; the bound
+//! caps what a collision could cost. When it is full, the older half goes at once, which keeps the cost of an insertion constant
+//! on average.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
+use std::{hash::Hash, time::Duration};
+
+use foldhash::HashMap;
 
 /// At most `capacity` values, each with the moment it was last heard of.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ pub(super) struct Entry<V> {
 impl<K: Eq + Hash, V> Recent<K, V> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             capacity,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! `lab.interfaces` and `lab.other_bytes` stand in the first part only; the peers are spread over all parts, those with the most
 //! bytes first. So over all parts of a report peers + other = interfaces, exactly. Where more peers came than the table
-//! holds, the bytes of those beyond it are part of `lab.other_bytes`, and `lab.reason` says so.
+//! holds, the bytes of those beyond it are part of `lab.other_bytes`, and `lab.reason` says so; it also says where captured
+//! bytes and an interface's own counters differ.
 
 use labwatch_contract::{
     MAX_PAYLOAD,
@@ -34,6 +35,8 @@ pub struct Traffic {
     pub other_bytes: u64,
     /// Bytes of peers beyond the table's bound.
     pub overflow_bytes: u64,
+    /// What else has to be said of it, in words.
+    pub remarks: Vec<String>,
 }
 
 /// The events of an interval; at least one.
@@ -46,7 +49,12 @@ pub fn occurrences(traffic: Traffic) -> Vec<Occurrence> {
         peers,
         other_bytes,
         overflow_bytes,
+        mut remarks,
     } = traffic;
+    if overflow_bytes > 0 {
+        remarks.push(overflow_reason(overflow_bytes));
+    }
+    let reason = (!remarks.is_empty()).then(|| remarks.join("; "));
     let first_room = (MAX_PAYLOAD - ENVELOPE).saturating_sub(json_len(&interfaces));
     let parts = split(peers, first_room);
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
@@ -61,7 +69,7 @@ pub fn occurrences(traffic: Traffic) -> Vec<Occurrence> {
             other_bytes: is_first.then_some(other_bytes + overflow_bytes),
             part: (count > 1).then_some(part),
             parts: (count > 1).then_some(count),
-            reason: (is_first && overflow_bytes > 0).then(|| overflow_reason(overflow_bytes)),
+            reason: reason.clone().filter(|_| is_first),
             ..LabFields::default()
         };
         let interval = Some(Interval { start, end });
@@ -81,6 +89,21 @@ pub fn occurrences(traffic: Traffic) -> Vec<Occurrence> {
 
 fn overflow_reason(bytes: u64) -> String {
     format!("{bytes} bytes of other_bytes belong to more peers than can be listed")
+}
+
+/// Says that an interface's own counters and what was captured differ, by `unread` bytes since the capture began.
+#[must_use]
+pub fn difference(interface: &str, unread: i64) -> String {
+    let bytes = unread.unsigned_abs();
+    match unread {
+        0 => format!("{interface}: captured and counted bytes agree again"),
+        1.. => format!(
+            "{interface}: {bytes} bytes that it has counted are not captured (on their way, or dropped)"
+        ),
+        _ => format!(
+            "{interface}: {bytes} bytes more are captured than it has counted (its card counts otherwise)"
+        ),
+    }
 }
 
 fn split(peers: Vec<PeerTotals>, first_room: usize) -> Vec<Vec<PeerTotals>> {
@@ -144,6 +167,7 @@ mod tests {
             peers: (0..peers).map(peer).collect(),
             other_bytes: 7,
             overflow_bytes: 0,
+            remarks: vec![],
         }
     }
 

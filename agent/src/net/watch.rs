@@ -17,18 +17,23 @@ use std::{
 
 use chrono::Utc;
 use ipnet::IpNet;
-use labwatch_contract::event::{Action, Occurrence};
+use labwatch_contract::{
+    event::{Action, Occurrence},
+    scope::Networks,
+    time::Timestamp,
+};
 use tokio::sync::{mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Moment,
-    capture::{self, Capture},
+    capture::{self, Capture, LONGEST_WAY, Ready},
     flows::{Flows, Output, Owner, Ticket},
+    gaps::{self, Gap, Gaps},
     links::{self, Bell},
     lookup::{self, Lookup},
-    packet,
     processes::{self, Processes},
+    report,
     surroundings::{self, Interface, Surroundings},
 };
 use crate::degraded::Degraded;
@@ -37,10 +42,12 @@ use crate::degraded::Degraded;
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// However often the bell rings.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// Sleep is noticed so soon after it, and no later.
+const BETWEEN_CLOCKS: Duration = Duration::from_secs(2);
 /// An interface that could not be captured is tried again after this.
 const RETRY: Duration = Duration::from_secs(30);
 /// A report waits so long for a moment in which frames read and the interfaces' counters agree.
-const SETTLE: Duration = Duration::from_millis(200);
+const SETTLE: Duration = LONGEST_WAY;
 const BETWEEN_SETTLE: Duration = Duration::from_millis(20);
 /// Longest wait for the receiver of the last report.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -104,9 +111,13 @@ pub async fn watch(
             Some((ticket, owner)) = owners.recv() => watch.handle_owner(ticket, owner),
             Some((ip, name)) = names.recv() => watch.flows.handle_name(ip, name, watch.clock.now()),
             () = tokio::time::sleep(watch.until_next()) => watch.handle_timeout(),
-            at = capture::readable(&watch.captures, watch.turn) => watch.read(at),
+            ready = capture::ready(&watch.captures, watch.turn) => match ready {
+                Ready::Openings(at) => watch.read_openings(at),
+                Ready::Frames(at) => watch.read(at),
+            },
         }
     }
+    watch.read_last().await;
     watch.finish();
     let _ = tokio::time::timeout(FAREWELL, watch.deliver(&mut outside)).await;
     Ok(())
@@ -139,6 +150,9 @@ struct Watch {
     flows: Flows,
     here: Surroundings,
     captures: Vec<Capture>,
+    /// Captures that are over, but whose last block has not come yet, and until when it is waited for.
+    ending: Vec<(Capture, Duration)>,
+    gaps: Gaps,
     /// Interfaces that could not be captured and why, and when to try again.
     failed: HashMap<u32, String>,
     retry_at: Duration,
@@ -147,6 +161,11 @@ struct Watch {
     drops_told: u64,
     look_at: Duration,
     looked: Duration,
+    /// The same moment on the wall, and that of the last report.
+    looked_time: Timestamp,
+    reported_time: Timestamp,
+    /// Differences between captures and counters that have been told, by interface.
+    told_unread: HashMap<u32, i64>,
     report_at: Duration,
     settle_until: Option<Duration>,
 }
@@ -163,12 +182,17 @@ impl Watch {
             flows: Flows::new(clock.now()),
             here: Surroundings::default(),
             captures: Vec::new(),
+            ending: Vec::new(),
+            gaps: Gaps::default(),
             failed: HashMap::new(),
             retry_at: RETRY,
             turn: 0,
             drops_told: 0,
             look_at: LOOK_EVERY,
             looked: Duration::ZERO,
+            looked_time: clock.now().time,
+            reported_time: clock.now().time,
+            told_unread: HashMap::new(),
             settle_until: None,
         }
     }
@@ -190,10 +214,17 @@ impl Watch {
     }
 
     fn until_next(&self) -> Duration {
-        let own = [self.look_at, self.report_at];
+        let own = [
+            self.look_at,
+            self.report_at,
+            self.clock.now().uptime + BETWEEN_CLOCKS,
+        ];
+        let openings = self.captures.iter().filter_map(Capture::openings_due);
         let next = own
             .into_iter()
             .chain(self.flows.poll_timeout())
+            .chain(openings)
+            .chain(self.ending.iter().map(|(_, until)| *until))
             .min()
             .unwrap_or_default();
         next.saturating_sub(self.clock.now().uptime)
@@ -202,6 +233,9 @@ impl Watch {
     fn handle_timeout(&mut self) {
         let now = self.clock.now();
         self.flows.handle_timeout(now);
+        self.notice_sleep(now);
+        self.read_rested_openings(now.uptime);
+        self.end_captures(now.uptime);
         if now.uptime >= self.look_at
             && let Err(error) = self.look()
         {
@@ -229,19 +263,62 @@ impl Watch {
             return;
         };
         let index = capture.index();
-        let now = clock.now();
-        let read = capture.read(|captured| {
-            let frame = packet::parse(captured.link, captured.bytes, captured.len);
-            let time = captured.time.unwrap_or(now.time);
-            flows.handle_frame(&frame, index, Moment { time, ..now });
+        let read = capture.read(clock.now(), |frame, now| {
+            flows.handle_frame(frame, index, now);
         });
         if let Err(error) = read {
+            self.lose(at, &error);
+        }
+        self.tell_health();
+    }
+
+    fn read_openings(&mut self, at: usize) {
+        let Self {
+            flows,
+            captures,
+            clock,
+            ..
+        } = self;
+        let Some(capture) = captures.get_mut(at) else {
+            return;
+        };
+        let now = clock.now();
+        let index = capture.index();
+        let openings = capture.openings();
+        let read = openings.read(now, |frame, now| flows.handle_opening(frame, index, now));
+        match read {
+            Ok(came) => openings.set_pace(came, flows.has_output(), now.uptime),
+            Err(error) => self.lose(at, &error),
+        }
+    }
+
+    fn read_rested_openings(&mut self, now: Duration) {
+        // From the end: one that is lost takes its place with it.
+        for at in (0..self.captures.len()).rev() {
+            let due = self.captures.get(at).and_then(Capture::openings_due);
+            if due.is_some_and(|due| due <= now) {
+                self.read_openings(at);
+            }
+        }
+    }
+
+    fn lose(&mut self, at: usize, error: &std::io::Error) {
+        if let Some(capture) = self.captures.get(at) {
             tracing::info!("the capture on {} has ended: {error}", capture.name());
-            self.tell_gap(index, format!("the capture ended: {error}"));
             self.close(at);
             self.look_soon();
         }
-        self.tell_health();
+    }
+
+    fn notice_sleep(&mut self, now: Moment) {
+        if let Some(gap) = self.gaps.woke(links::sleep_so_far(), now.time) {
+            let captured: Vec<u32> = self.captures.iter().map(Capture::index).collect();
+            for index in captured {
+                self.tell_gap(index, gap.clone());
+            }
+            self.flows.set_blind_until(now);
+            self.look_soon();
+        }
     }
 
     // Interfaces.
@@ -261,6 +338,10 @@ impl Watch {
             self.flows.tell(change);
         }
         (self.looked, self.look_at) = (now.uptime, now.uptime + LOOK_EVERY);
+        if !is_first {
+            self.notice_newcomers(&here);
+        }
+        self.looked_time = now.time;
         self.here = here;
         if is_first {
             self.warn_of_absent();
@@ -269,6 +350,17 @@ impl Watch {
         self.match_captures(now);
         self.tell_health();
         Ok(())
+    }
+
+    /// An interface that came since the last look has been blind since then at the longest, and its counters began at nothing.
+    fn notice_newcomers(&mut self, here: &Surroundings) {
+        let is_new = |new: &&Interface| {
+            let mut known = self.here.interfaces.iter();
+            known.all(|old| old.index != new.index)
+        };
+        for new in here.interfaces.iter().filter(is_new) {
+            self.gaps.blind(new.index, Some(0), self.looked_time);
+        }
     }
 
     fn warn_of_absent(&self) {
@@ -294,10 +386,16 @@ impl Watch {
     }
 
     fn apply_networks(&mut self) {
-        let networks = self
-            .here
-            .networks(&self.settings.local_networks, self.broker);
+        let networks = self.networks();
+        for capture in &mut self.captures {
+            capture.openings().set_networks(&networks);
+        }
         self.flows.set_surroundings(&self.here, networks);
+    }
+
+    fn networks(&self) -> Networks {
+        let named = &self.settings.local_networks;
+        self.here.networks(named, self.broker)
     }
 
     /// Opens what should be captured and is not, closes what is gone.
@@ -334,37 +432,79 @@ impl Watch {
     }
 
     fn open(&mut self, interface: &Interface, now: Moment) {
-        let name = &interface.shown.name;
-        match Capture::open(interface) {
+        let (name, index) = (&interface.shown.name, interface.index);
+        let gap = match Capture::open(interface, &self.networks()) {
             Ok(mut capture) => {
                 tracing::info!("capturing on {name}");
-                capture.set_counter(links::counters().get(name).copied());
+                let counter = links::counters().get(name).copied();
+                capture.set_counter(counter);
                 self.captures.push(capture);
                 self.flows.open_interface(interface);
                 self.flows.set_blind_until(now);
+                self.gaps.opened(index, counter, now.time)
             }
             Err(error) => {
                 let why = format!("traffic over {name} is not seen: {error:#}");
-                self.failed.insert(interface.index, why);
+                let gap = self.gaps.failed(index, &why, now.time);
+                self.failed.insert(index, why);
                 self.retry_at = now.uptime + RETRY;
+                gap
             }
+        };
+        if let Some(gap) = gap {
+            self.tell_gap(index, gap);
         }
     }
 
     fn close(&mut self, at: usize) {
         let mut capture = self.captures.swap_remove(at);
         let counter = links::counters().get(capture.name()).copied();
-        self.count(&mut capture, counter);
-        self.flows.close_interface(capture.index());
+        let grown = capture.take_counter(counter);
+        self.flows.count(capture.index(), 0, grown);
+        let now = self.clock.now();
+        self.gaps.blind(capture.index(), counter, now.time);
+        self.ending.push((capture, now.uptime + LONGEST_WAY));
+    }
+
+    fn end_captures(&mut self, now: Duration) {
+        let over: Vec<(Capture, Duration)> = self
+            .ending
+            .extract_if(.., |(_, until)| *until <= now)
+            .collect();
+        for (mut capture, _) in over {
+            let (flows, index) = (&mut self.flows, capture.index());
+            capture.read_rest(self.clock.now(), |frame, now| {
+                flows.handle_frame(frame, index, now);
+            });
+            let counter = capture.counter_at_report();
+            self.count(&mut capture, counter);
+            let is_open_again = self.captures.iter().any(|one| one.index() == index);
+            if !is_open_again {
+                self.flows.close_interface(index);
+                self.told_unread.remove(&index);
+            }
+        }
+    }
+
+    /// Waits for the last blocks, where the counters say that there are some.
+    async fn read_last(&mut self) {
+        let deadline = self.clock.now().uptime + LONGEST_WAY;
+        let is_over = |watch: &Self| watch.is_settled() && watch.ending.is_empty();
+        while !is_over(self) && self.clock.now().uptime < deadline {
+            for at in (0..self.captures.len()).rev() {
+                self.read(at);
+            }
+            self.end_captures(self.clock.now().uptime);
+            tokio::time::sleep(BETWEEN_SETTLE).await;
+        }
+        self.end_captures(Duration::MAX);
     }
 
     // Reports.
 
     fn report_when_settled(&mut self, now: Duration) {
         let until = *self.settle_until.get_or_insert(now + SETTLE);
-        let counters = links::counters();
-        let agrees = |capture: &Capture| capture.agrees_with(counters.get(capture.name()).copied());
-        if now < until && !self.captures.iter().all(agrees) {
+        if now < until && !self.is_settled() {
             self.report_at = now + BETWEEN_SETTLE;
             return;
         }
@@ -373,9 +513,22 @@ impl Watch {
         self.report();
     }
 
+    /// All that the interfaces have counted has been read, but for what is known to differ.
+    fn is_settled(&self) -> bool {
+        let counters = links::counters();
+        let mut captures = self.captures.iter();
+        captures.all(|capture| {
+            let unread = capture.unread(counters.get(capture.name()).copied());
+            let known = self.told_unread.get(&capture.index());
+            unread.is_none_or(|unread| unread == 0 || Some(&unread) == known)
+        })
+    }
+
     fn report(&mut self) {
         self.count_all();
-        self.flows.end_interval(self.clock.now());
+        let now = self.clock.now();
+        self.reported_time = now.time;
+        self.flows.end_interval(now);
         self.tell_health();
     }
 
@@ -397,22 +550,32 @@ impl Watch {
     fn count(&mut self, capture: &mut Capture, counter: Option<u64>) {
         let drops = capture.take_drops();
         self.drops_told += drops;
+        self.tell_difference(capture, counter);
         self.flows
             .count(capture.index(), drops, capture.take_counter(counter));
         if drops > 0 {
-            self.tell_gap(
-                capture.index(),
-                format!("the kernel dropped {drops} frames"),
-            );
+            let reason = format!("the kernel dropped {drops} frames");
+            let now = self.clock.now().time;
+            self.tell_gap(capture.index(), gaps::gap(self.reported_time, now, reason));
         }
     }
 
-    fn tell_gap(&mut self, index: u32, reason: String) {
+    /// A difference that stays the same is said once.
+    fn tell_difference(&mut self, capture: &Capture, counter: Option<u64>) {
+        let unread = capture.unread(counter).unwrap_or_default();
+        let told = self.told_unread.insert(capture.index(), unread);
+        if told.unwrap_or_default() != unread {
+            self.flows
+                .remark(report::difference(capture.name(), unread));
+        }
+    }
+
+    fn tell_gap(&mut self, index: u32, Gap { interval, reason }: Gap) {
         let Some(interface) = self.here.interfaces.iter().find(|one| one.index == index) else {
             return;
         };
-        let now = self.clock.now();
-        let mut gap = surroundings::occurrence(Action::CaptureGap, interface, now.time);
+        let mut gap = surroundings::occurrence(Action::CaptureGap, interface, interval.end);
+        gap.fields.interval = Some(interval);
         gap.fields.lab.reason = Some(reason);
         self.flows.tell(gap);
     }

@@ -82,7 +82,12 @@ pub(super) struct Opening {
     pub(super) source_port: Option<u16>,
     /// Its first packets are seen and may say the peer's name.
     pub(super) may_say_name: bool,
+    /// It was open before its first packet was seen.
+    pub(super) already_open: bool,
 }
+
+/// `lab.reason` of a conversation whose beginning was not seen.
+pub const ALREADY_OPEN: &str = "already open when first seen";
 
 impl Opening {
     pub(super) fn peer(&self) -> IpAddr {
@@ -283,13 +288,16 @@ impl Pending {
         let attribution = found
             .as_ref()
             .map_or(Attribution::None, |found| found.attribution);
-        let reason = found.as_ref().and_then(|found| found.reason);
+        let of_owner = found.as_ref().and_then(|found| found.reason);
+        let of_beginning = opening.already_open.then_some(ALREADY_OPEN);
+        let reasons: Vec<_> = of_beginning.into_iter().chain(of_owner).collect();
+        let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
         let process = found.map(|found| found.process);
         let name_source = name.map(|name| name.source);
         let lab = LabFields {
             scope: Some(opening.scope),
             attribution: Some(attribution),
-            reason: reason.map(str::to_owned),
+            reason,
             name_source: name_source
                 .or(is_internet.then_some(labwatch_contract::event::contact::NameSource::None)),
             ..LabFields::default()

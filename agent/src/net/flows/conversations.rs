@@ -4,7 +4,8 @@
 //! a browser to one server are one conversation and a hundred flows; a 5-tuple used again begins anew at its SYN.
 //! The opener is told by TCP's SYN. Without one (the agent came later) the better-known port is the service; UDP is
 //! judged like that only as long as the agent may have missed its beginning, later whoever sent first has opened it.
-//! Both tables are bounded and forget what was longest silent.
+//! Both tables are bounded and forget what was longest silent; a packet of the past (the frames that are counted come later than
+//! those that open) makes nothing older.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -45,6 +46,8 @@ pub(super) struct Belonging {
     pub(super) is_new: bool,
     /// How many packets of its flow came before; counted to 255, for only a flow's beginning is of interest.
     pub(super) packets_before: u8,
+    /// It was open before its first packet was seen: TCP without a SYN.
+    pub(super) already_open: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,6 +105,7 @@ impl Conversations {
             scope: flow.scope,
             is_new,
             packets_before: flow.packets_before,
+            already_open: is_new && seen.tcp_flags.is_some_and(|flags| !flags.is_handshake()),
         }
     }
 
@@ -157,7 +161,7 @@ impl Conversations {
         let all_seen = now >= self.all_seen_from;
         match self.flows.get_mut(&key) {
             Some(known) if !opens && now.saturating_sub(known.last) < IDLE => {
-                known.last = now;
+                known.last = known.last.max(now);
                 known.value.packets_before = known.value.packets_before.saturating_add(1);
                 known.value
             }
@@ -178,7 +182,7 @@ impl Conversations {
     fn touch(&mut self, conversation: Conversation, now: Duration) -> bool {
         match self.open.get_mut(&conversation) {
             Some(known) if now.saturating_sub(known.last) < IDLE => {
-                known.last = now;
+                known.last = known.last.max(now);
                 false
             }
             _ => {

@@ -4,7 +4,7 @@
 //! it is the sender, or the receiver where the sender has no address yet (DHCP, duplicate address detection), and the
 //! bytes count as received. Only a packet to or from this PC belongs to a conversation.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::net::IpAddr;
 
 use labwatch_contract::scope::{Contact, protocol};
 
@@ -32,7 +32,7 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
-    pub(super) fn new(packet: &Packet<'_>, own: &HashSet<IpAddr>) -> Self {
+    pub(super) fn new(packet: &Packet<'_>, own: &[IpAddr]) -> Self {
         let Packet {
             source,
             destination,

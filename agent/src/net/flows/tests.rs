@@ -104,16 +104,14 @@ impl Lab {
         }
     }
 
-    /// A frame of 100 bytes, and the events until then.
+    /// A frame of 100 bytes, as an opening and counted, and the events until then.
     fn frame(&mut self, ms: u64, packet: Packet<'_>) -> Vec<Occurrence> {
-        self.flows.handle_frame(
-            &Frame {
-                len: 100,
-                content: Content::Ip(packet),
-            },
-            1,
-            at(ms),
-        );
+        let frame = Frame {
+            len: 100,
+            content: Content::Ip(packet),
+        };
+        self.flows.handle_opening(&frame, 1, at(ms));
+        self.flows.handle_frame(&frame, 1, at(ms));
         self.outputs()
     }
 
@@ -242,6 +240,48 @@ fn what_was_already_running_is_told_with_the_service_as_destination() {
 fn once_all_is_seen_the_first_datagram_tells_who_opened() {
     let told = Lab::new().told(60_000, udp("192.168.0.8:53", "192.168.0.7:50000"));
     assert_eq!(line(&told[0]), "ingress 192.168.0.8:53 > 192.168.0.7:50000");
+}
+
+#[test]
+fn a_connection_whose_beginning_was_not_seen_is_said_to_be_already_open() {
+    let reason = |packet| {
+        let told = Lab::new().told(0, packet).remove(0);
+        told.fields.lab.reason
+    };
+    let (own, peer) = ("192.168.0.7:40000", "192.168.0.8:80");
+    assert_eq!(reason(tcp(own, peer, ACK)).as_deref(), Some(ALREADY_OPEN));
+    for packet in [tcp(own, peer, SYN), tcp(peer, own, SYN_ACK), udp(own, peer)] {
+        assert_eq!(reason(packet), None);
+    }
+}
+
+#[test]
+fn frames_counted_late_open_nothing_again_and_are_counted_once() {
+    let mut lab = Lab::new();
+    let count = |lab: &mut Lab, ms, packet| {
+        let frame = Frame {
+            len: 100,
+            content: Content::Ip(packet),
+        };
+        lab.flows.handle_frame(&frame, 1, at(ms));
+        lab.outputs()
+    };
+    let syn = tcp("192.168.0.7:40000", "192.168.0.8:80", SYN);
+    let internet = tcp("192.168.0.7:40000", "203.0.113.5:443", SYN);
+    for packet in [syn, internet] {
+        let frame = Frame {
+            len: 100,
+            content: Content::Ip(packet),
+        };
+        lab.flows.handle_opening(&frame, 1, at(9_900));
+        assert_eq!(lab.time(12_000).len(), 1);
+    }
+    assert_eq!(lab.report(12_000).lab.peers.unwrap(), []);
+    assert_eq!(count(&mut lab, 9_900, syn), []);
+    assert_eq!(count(&mut lab, 9_900, internet), []);
+    assert_eq!(lab.time(20_000), []);
+    let peers = lab.report(20_000).lab.peers.unwrap();
+    assert_eq!(peers.iter().map(|peer| peer.sent_bytes).sum::<u64>(), 200);
 }
 
 #[test]
@@ -899,16 +939,27 @@ fn frame(step: &Step) -> Frame<'static> {
     }
 }
 
-/// The final report of these steps, with a timeout after each step for which `tick` says so.
+/// The final report of these steps. Each is taken in as an opening at once; the frames are counted, and time passes, after each
+/// step for which `tick` says so.
 fn final_report(steps: &[Step], tick: impl Fn(usize) -> bool) -> Fields {
     let mut lab = Lab::new();
-    let mut ms = 0;
+    let (mut ms, mut waiting) = (0, vec![]);
     for (number, step) in steps.iter().enumerate() {
         ms += step.gap_ms;
-        lab.flows.handle_frame(&frame(step), step.interface, at(ms));
+        lab.flows
+            .handle_opening(&frame(step), step.interface, at(ms));
+        waiting.push((step, ms));
         if tick(number) {
+            for (step, came) in waiting.drain(..) {
+                lab.flows
+                    .handle_frame(&frame(step), step.interface, at(came));
+            }
             lab.time(ms);
         }
+    }
+    for (step, came) in waiting {
+        lab.flows
+            .handle_frame(&frame(step), step.interface, at(came));
     }
     lab.outputs();
     lab.report(ms)

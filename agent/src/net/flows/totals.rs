@@ -4,12 +4,9 @@
 //! peers + other + overflow equals the interfaces to the byte. At most [`MOST_PEERS`] peers are kept; the
 //! frames of further ones are `overflow` until the next report makes room by dropping peers that were silent longest.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use foldhash::HashMap;
 use labwatch_contract::{
     event::{
         contact::NameSource,
@@ -43,6 +40,9 @@ pub(super) struct Totals {
     peers: HashMap<IpAddr, Box<Peer>>,
     other: u64,
     overflow: u64,
+    /// When this interval began, and the one before.
+    began: Duration,
+    began_before: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +57,8 @@ struct Peer {
     received: Sum,
     scope: Option<Scope>,
     ports: Vec<u16>,
-    contacted: bool,
+    /// The last contact that was told.
+    contacted: Option<Duration>,
     last: Duration,
 }
 
@@ -120,10 +121,24 @@ impl Totals {
         self.peers.entry(share.peer).or_default().add(share, now);
     }
 
-    /// True at the first call for a peer between two reports.
-    pub(super) fn is_first_contact(&mut self, peer: IpAddr) -> bool {
-        let known = self.peers.get_mut(&peer);
-        known.is_some_and(|peer| !std::mem::replace(&mut peer.contacted, true))
+    /// True at the first call for a peer between two reports. A frame that is read after the report, but came before, belongs to
+    /// the interval in which it came. The peer is kept from here on, with sums of nothing until its frames are counted.
+    pub(super) fn is_first_contact(&mut self, peer: IpAddr, now: Duration) -> bool {
+        if self.peers.len() >= MOST_PEERS && !self.peers.contains_key(&peer) {
+            return false;
+        }
+        let peer = self.peers.entry(peer).or_default();
+        let began = if now < self.began {
+            self.began_before
+        } else {
+            self.began
+        };
+        let is_first = peer.contacted.is_none_or(|last| last < began);
+        if is_first {
+            peer.contacted = Some(now);
+            peer.last = peer.last.max(now);
+        }
+        is_first
     }
 
     /// Takes out the sums of the interval that ends now, and begins a new one.
@@ -138,6 +153,7 @@ impl Totals {
         let interfaces = self.interfaces.values_mut().map(Interface::take).collect();
         self.interfaces.retain(|_, interface| !interface.closed);
         self.make_room();
+        self.began_before = std::mem::replace(&mut self.began, now);
         Taken {
             interfaces,
             peers,
@@ -170,7 +186,7 @@ impl Interface {
 
 impl Peer {
     fn add(&mut self, share: &Share, now: Duration) {
-        self.last = now;
+        self.last = self.last.max(now);
         let sum = if share.sent {
             &mut self.sent
         } else {
@@ -202,7 +218,6 @@ impl Peer {
             Some(Scope::Infrastructure) => Scope::Infrastructure,
             _ => scope_of_address,
         };
-        self.contacted = false;
         let mut ports = std::mem::take(&mut self.ports);
         ports.sort_unstable();
         PeerTotals {
