@@ -365,6 +365,10 @@ pub struct Head {
     pub place: Place,
     /// The address it says it is about.
     pub host_ip: IpAddr,
+    /// The PC's hashed machine id; empty where it says none.
+    pub host_id: String,
+    /// The boot that it happened in; empty where it says none.
+    pub boot_id: String,
     /// Milliseconds since that PC's boot.
     pub uptime_ms: u64,
     leaf: Option<Leaf>,
@@ -415,6 +419,8 @@ impl Head {
                 prev: head.lab.prev,
             },
             host_ip: head.host.ip.to_canonical(),
+            host_id: head.host.id,
+            boot_id: head.host.boot.id,
             uptime_ms: head.lab.uptime_ms,
         })
     }
@@ -441,7 +447,8 @@ impl Head {
 /// The JSON of an event: ECS splits between `event` and `lab` what belongs together here.
 mod wire {
     use super::{
-        Action, Deserialize, Digest, Fields, Host, Interval, IpAddr, LabFields, Occurrence, Place,
+        Action, Boot, Deserialize, Digest, Fields, Host, Interval, IpAddr, LabFields, Occurrence,
+        Place,
     };
     use super::{Scope, Serialize, Timestamp, Uuid};
 
@@ -567,6 +574,10 @@ mod wire {
     #[derive(Deserialize)]
     pub(super) struct HeadHost {
         pub(super) ip: IpAddr,
+        #[serde(default)]
+        pub(super) id: String,
+        #[serde(default)]
+        pub(super) boot: Boot,
     }
 
     #[derive(Deserialize)]

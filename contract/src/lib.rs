@@ -7,6 +7,7 @@
 //! | [`status`], [`health`], [`ack`], [`alert`], [`policy`] | the payloads that are not numbered |
 //! | [`scope`] | whether an address is of the local networks, the internet or infrastructure |
 //! | [`chain`] | the SHA-256 chain over a journal's payloads |
+//! | [`checkpoint`] | the recorder's signature under its record |
 //! | [`text`] | foreign text made harmless for a terminal |
 //! | [`time`] | time stamps and durations as they are written |
 //!
@@ -16,6 +17,7 @@
 pub mod ack;
 pub mod alert;
 pub mod chain;
+pub mod checkpoint;
 pub mod event;
 pub mod health;
 pub mod policy;

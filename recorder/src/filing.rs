@@ -20,13 +20,13 @@ use crate::recent::Recent;
 /// A file takes no line beyond it.
 pub(crate) const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Folders whose current file is remembered; a forgotten one begins another file.
-const MAX_FOLDERS: usize = 16 * 1024;
+pub(crate) const MAX_FOLDERS: usize = 16 * 1024;
 const HOUR_MS: i64 = 3_600_000;
 const EXTENSION: &str = ".jsonl";
 
 /// A folder below the recorder's directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Folder {
+pub enum Folder {
     /// One PC's events and notes.
     Pc(IpAddr),
     /// Policy, alerts, acknowledgements, checkpoints.
@@ -37,7 +37,8 @@ pub(crate) enum Folder {
 
 impl Folder {
     /// Reads a folder's name; `None` for any that is not ours.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "lab" => Some(Self::Lab),
             "quarantine" => Some(Self::Quarantine),
@@ -61,22 +62,29 @@ impl fmt::Display for Folder {
 
 /// `2026-11-22T09-31-05Z.jsonl`, or `…Z-2.jsonl` where that name was taken. Ordered as they were begun.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FileName {
+pub struct FileName {
     stem: String,
     number: u32,
 }
 
 impl FileName {
     /// The name of a file whose first line was received at `time`.
-    pub(crate) fn at(time: Timestamp) -> Self {
+    #[must_use]
+    pub fn at(time: Timestamp) -> Self {
         Self {
             stem: time.file_stem(),
             number: 1,
         }
     }
 
+    /// The second in which its first line was received, as [`Timestamp::file_stem`] writes it.
+    pub(crate) fn stem(&self) -> &str {
+        &self.stem
+    }
+
     /// The name to try when this one is taken.
-    pub(crate) fn next(self) -> Self {
+    #[must_use]
+    pub fn next(self) -> Self {
         Self {
             number: self.number.saturating_add(1),
             ..self
@@ -84,7 +92,8 @@ impl FileName {
     }
 
     /// Reads a name; `None` for a file that is no record.
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         let (stem, suffix) = name.strip_suffix(EXTENSION)?.split_once('Z')?;
         let number = match suffix.strip_prefix('-') {
             Some(number) => number.parse().ok()?,
@@ -121,8 +130,8 @@ impl fmt::Display for FileName {
 /// Where a line goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// To the folder's current file.
-    Current(FileName),
+    /// To the folder's current file, at this offset.
+    Current(FileName, u64),
     /// To a new one of this name, or of the next that is not taken.
     Begin(FileName),
 }
@@ -155,8 +164,9 @@ impl Filing {
         let fits = |file: &&mut Current| file.hour == hour(time) && file.size + size <= MAX_FILE;
         match self.current.get_mut(&folder).filter(fits) {
             Some(file) => {
+                let offset = file.size;
                 file.size += size;
-                Placement::Current(file.name.clone())
+                Placement::Current(file.name.clone(), offset)
             }
             None => Placement::Begin(FileName::at(time)),
         }
@@ -188,7 +198,7 @@ mod tests {
     /// Places a line and begins the file if there is to be one; gives the file's name.
     fn file(filing: &mut Filing, size: u64, at: &str) -> String {
         match filing.place(PC, size, time(at)) {
-            Placement::Current(name) => name.to_string(),
+            Placement::Current(name, _) => name.to_string(),
             Placement::Begin(name) => {
                 filing.begun(PC, name.clone(), size, time(at));
                 name.to_string()

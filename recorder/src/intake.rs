@@ -1,10 +1,10 @@
 //! From a message to the lines that are written for it.
 //!
 //! ```text
-//! topic --parse--> events      head, host.ip, action --> ledger --> [note +] record line in <ip>/
-//!                  status      presence --> note line in <ip>/
-//!                  policy, alerts, checkpoint --> record line in lab/
-//!                  health, ack --> nothing
+//! topic --parse--> events      head, action --> ledger --> [notes +] record line in <ip>/
+//!                  status      presence --> note line in <ip>/; ledger --> gaps, note lines in <ip>/
+//!                  policy, alerts --> record line in lab/
+//!                  health, ack, the recorder's own checkpoint --> nothing
 //! whatever is none of it --> quarantine/
 //! ```
 //!
@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use labwatch_contract::{
     chain::Digest,
+    checkpoint::Checkpoint,
     event::Head,
     status::{Presence, Status},
     time::Timestamp,
@@ -23,6 +24,7 @@ use labwatch_contract::{
 use serde::de::IgnoredAny;
 
 use crate::{
+    continuity::Continuity,
     filing::Folder,
     ledger::{Ledger, Verdict},
     presence::Attendance,
@@ -43,6 +45,16 @@ pub(crate) struct Entry {
     pub(crate) received: Timestamp,
     /// The line, line feed included.
     pub(crate) line: Vec<u8>,
+}
+
+impl Entry {
+    pub(crate) fn new(folder: Folder, received: Timestamp, line: Vec<u8>) -> Self {
+        Self {
+            folder,
+            received,
+            line,
+        }
+    }
 }
 
 /// What became of the messages, since the start.
@@ -71,23 +83,22 @@ pub(crate) struct Letter<'a> {
     pub(crate) retained: bool,
     /// When it came.
     pub(crate) received: Timestamp,
+    /// The same as text, written once for all that came together.
+    pub(crate) stamp: &'a str,
 }
 
 impl Letter<'_> {
     fn record(&self, folder: Folder, payload: &[u8]) -> Entry {
-        self.entry(folder, message_line(self.received, self.topic, payload))
+        let line = message_line(self.stamp, self.topic, payload);
+        Entry::new(folder, self.received, line)
     }
 
-    fn note(&self, note: &Note) -> Entry {
-        self.entry(Folder::Pc(note.ip()), note_line(self.received, note))
-    }
-
-    fn entry(&self, folder: Folder, line: Vec<u8>) -> Entry {
-        Entry {
-            folder,
-            received: self.received,
-            line,
-        }
+    fn note(&self, ip: IpAddr, note: &Note) -> Entry {
+        Entry::new(
+            Folder::Pc(ip),
+            self.received,
+            note_line(self.received, note),
+        )
     }
 }
 
@@ -99,19 +110,24 @@ type Refusal = String;
 pub(crate) struct Intake {
     root: Root,
     ledger: Ledger,
+    /// The recorder's public key.
+    key: String,
     attendance: Attendance,
+    continuity: Continuity,
     papers: Recent<Topic, Digest>,
     quarantine: Quarantine,
     tally: Tally,
 }
 
 impl Intake {
-    /// Takes messages under `root`; `quarantine` knows what is kept already.
-    pub(crate) fn new(root: Root, quarantine: Quarantine) -> Self {
+    /// Takes messages under `root`; `ledger` and `quarantine` know what is kept already, `key` is the recorder's.
+    pub(crate) fn new(root: Root, ledger: Ledger, key: String, quarantine: Quarantine) -> Self {
         Self {
             root,
-            ledger: Ledger::default(),
+            ledger,
+            key,
             attendance: Attendance::default(),
+            continuity: Continuity::default(),
             papers: Recent::new(MAX_PAPERS),
             quarantine,
             tally: Tally::default(),
@@ -123,69 +139,110 @@ impl Intake {
         self.tally
     }
 
-    /// The lines of a message, in the order in which they are to be written.
-    pub(crate) fn take(&mut self, letter: Letter<'_>) -> Vec<Entry> {
+    /// The marks.
+    pub(crate) fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// Appends the lines of a message to `entries`, in the order in which they are to be written. While the disk is
+    /// not `taking`, events are left alone: their agents send them again.
+    pub(crate) fn take(&mut self, letter: Letter<'_>, taking: bool, entries: &mut Vec<Entry>) {
         let taken = match self.root.parse(letter.topic) {
-            Ok(Topic::Pc(_, Leaf::Health | Leaf::Ack)) => Ok(Vec::new()),
-            Ok(Topic::Pc(address, Leaf::Status)) => self.status(address, letter),
-            Ok(Topic::Pc(address, leaf)) => self.event(address, leaf, letter),
-            Ok(paper) => self.paper(paper, letter),
+            Ok(Topic::Pc(_, Leaf::Health | Leaf::Ack)) => Ok(()),
+            Ok(Topic::Pc(address, Leaf::Status)) => self.status(address, letter, entries),
+            Ok(Topic::Pc(_, leaf)) if leaf.carries_events() && !taking => Ok(()),
+            Ok(Topic::Pc(address, leaf)) => self.event(address, leaf, letter, entries),
+            Ok(Topic::Checkpoint) => self.checkpoint(letter),
+            Ok(paper) => self.paper(paper, letter, entries),
             Err(error) => Err(error.to_string()),
         };
-        taken.unwrap_or_else(|refusal| self.refuse(letter, &refusal))
+        if let Err(refusal) = taken {
+            entries.extend(self.refuse(letter, &refusal));
+        }
     }
 
-    fn event(&mut self, ip: IpAddr, leaf: Leaf, letter: Letter<'_>) -> Result<Vec<Entry>, Refusal> {
+    fn event(
+        &mut self,
+        ip: IpAddr,
+        leaf: Leaf,
+        letter: Letter<'_>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Refusal> {
         let head = Head::from_payload(letter.payload).map_err(said)?;
         head.check_topic(leaf).map_err(said)?;
-        let missing = |from, to| Missing {
-            ip,
-            journal: head.place.journal,
-            from,
-            to,
-        };
-        let note = match self.ledger.take(&head.place, Digest::of(letter.payload)) {
-            Verdict::New => None,
-            Verdict::Late { to } => Some(Note::Late(missing(1, to))),
-            Verdict::Gap { from, to } => Some(Note::Gap(missing(from, to))),
+        match self
+            .ledger
+            .handle_event(ip, &head.place, Digest::of(letter.payload))
+        {
+            Verdict::New => {}
             Verdict::Duplicate => {
                 self.tally.duplicates += 1;
-                return Ok(Vec::new());
+                return Ok(());
             }
+            Verdict::Ahead => return Ok(()),
             Verdict::Refused(refusal) => return Err(refusal.to_string()),
-        };
+        }
         self.tally.events += 1;
-        self.tally.gaps += u64::from(matches!(note, Some(Note::Gap(_))));
-        let record = letter.record(Folder::Pc(ip), letter.payload);
-        Ok(note
-            .map(|note| letter.note(&note))
-            .into_iter()
-            .chain([record])
-            .collect())
+        let notes = self.continuity.take(ip, &head, letter.received);
+        entries.extend(notes.iter().map(|note| letter.note(ip, note)));
+        entries.push(letter.record(Folder::Pc(ip), letter.payload));
+        Ok(())
     }
 
-    fn status(&mut self, ip: IpAddr, letter: Letter<'_>) -> Result<Vec<Entry>, Refusal> {
+    fn status(
+        &mut self,
+        ip: IpAddr,
+        letter: Letter<'_>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Refusal> {
         // An empty payload takes a retained message back; nobody came or went.
         if letter.payload.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let status: Status = serde_json::from_slice(letter.payload).map_err(said)?;
         if status.host.ip.to_canonical() != ip {
             return Err("host.ip is another address than the topic's".to_owned());
         }
-        if !self.attendance.is_news(ip, &status) {
-            return Ok(Vec::new());
+        let gaps = match status.event.action {
+            Presence::Online => self.ledger.handle_online(ip, &status.lab.journals),
+            Presence::Offline => Vec::new(),
+        };
+        if self.attendance.is_news(ip, &status) {
+            let action = status.event.action;
+            let sighting = Sighting::of(ip, status, letter.retained);
+            let note = match action {
+                Presence::Online => Note::Online(sighting),
+                Presence::Offline => Note::Offline(sighting),
+            };
+            entries.push(letter.note(ip, &note));
         }
-        let action = status.event.action;
-        let sighting = Sighting::of(ip, status, letter.retained);
-        Ok(vec![letter.note(&match action {
-            Presence::Online => Note::Online(sighting),
-            Presence::Offline => Note::Offline(sighting),
-        })])
+        self.tally.gaps += u64::try_from(gaps.len()).unwrap_or(u64::MAX);
+        let missing = gaps.into_iter().map(|gap| Missing::of(ip, gap));
+        entries.extend(missing.map(|missing| letter.note(ip, &Note::Gap(missing))));
+        Ok(())
     }
 
-    /// Policy, alerts, acknowledgements, checkpoints: kept as they came, but not what the broker only repeats.
-    fn paper(&mut self, topic: Topic, letter: Letter<'_>) -> Result<Vec<Entry>, Refusal> {
+    /// The recorder's own checkpoint comes back, and stands in the record already.
+    fn checkpoint(&self, letter: Letter<'_>) -> Result<(), Refusal> {
+        if letter.payload.is_empty() {
+            return Ok(());
+        }
+        let checkpoint: Checkpoint = serde_json::from_slice(letter.payload).map_err(said)?;
+        checkpoint.verify().map_err(said)?;
+        if checkpoint.key == self.key {
+            Ok(())
+        } else {
+            Err("it was signed with another key than this recorder's".to_owned())
+        }
+    }
+
+    /// Policy, alerts, acknowledgements: kept as they came, but not what the broker only repeats.
+    fn paper(
+        &mut self,
+        topic: Topic,
+        letter: Letter<'_>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Refusal> {
         // An empty payload takes a retained message back.
         let payload = match letter.payload {
             [] => b"null",
@@ -199,24 +256,20 @@ impl Intake {
             .get_mut(&topic)
             .is_some_and(|known| *known == digest);
         if known && letter.retained {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.papers.insert(topic, digest);
-        Ok(vec![letter.record(Folder::Lab, payload)])
+        entries.push(letter.record(Folder::Lab, payload));
+        Ok(())
     }
 
-    fn refuse(&mut self, letter: Letter<'_>, refusal: &Refusal) -> Vec<Entry> {
+    fn refuse(&mut self, letter: Letter<'_>, refusal: &Refusal) -> Option<Entry> {
         self.tally.refused += 1;
         let line = self
             .quarantine
             .take(letter.topic, letter.payload, refusal, letter.received);
-        match line {
-            Some(line) => vec![letter.entry(Folder::Quarantine, line)],
-            None => {
-                self.tally.overflow += 1;
-                Vec::new()
-            }
-        }
+        self.tally.overflow += u64::from(line.is_none());
+        Some(Entry::new(Folder::Quarantine, letter.received, line?))
     }
 }
 

@@ -4,18 +4,35 @@
 //! |---|---|
 //! | [`settings`] | from what was typed to what is used |
 //! | `intake` | from a message to the lines that are written for it |
-//! | `ledger` | how far the record of each journal has come: new, duplicate, gap, refused |
+//! | [`ledger`] | how far the record of each journal has come: new, duplicate, gap, refused |
+//! | `continuity` | what does not fit together: late events, clocks that jump, two programs as one PC |
 //! | `presence` | which words about coming and going are worth a note |
 //! | `quarantine` | what was no valid event, within a cap |
 //! | `record` | the lines of the record |
-//! | `filing` | which file a line goes to |
-//! | `store` | the files themselves, the lock, fsync (shell) |
+//! | [`filing`] | which file a line goes to |
+//! | [`frame`] | one commit of the write-ahead log, as bytes |
+//! | `marks` | the durable marks, as their file holds them |
+//! | `heads` | how far each file has come: what a checkpoint covers |
+//! | `alarm` | the alert of a disk that takes nothing |
+//! | `store` | log, files, lock, key, fsync, and the thread that writes (shell) |
+//! | `exchange` | what service and writer say to each other (shell) |
 //! | [`service`] | the recorder at work (shell) |
 //! | [`show`] | records as a person reads them |
+//! | [`verify`] | whether a record is whole and unchanged |
 
-mod filing;
+mod alarm;
+mod continuity;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: what writer and service say to each other"
+)]
+mod exchange;
+pub mod filing;
+pub mod frame;
+mod heads;
 mod intake;
-mod ledger;
+pub mod ledger;
+mod marks;
 mod notices;
 mod presence;
 mod quarantine;
@@ -27,3 +44,8 @@ pub mod settings;
 pub mod show;
 #[expect(clippy::disallowed_methods, reason = "shell: the files of the record")]
 mod store;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: reads the files of the record"
+)]
+pub mod verify;

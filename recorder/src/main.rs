@@ -1,4 +1,4 @@
-//! `labwatch-recorder`: without a subcommand the service, with `show` its records for people.
+//! `labwatch-recorder`: without a subcommand the service; `show` and `verify` read its records.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use labwatch_recorder::{
     service::record,
     settings::RecorderArgs,
     show::{self, ShowArgs},
+    verify::{self, VerifyArgs},
 };
 
 /// Keeps what the agents say, per PC, in time-stamped files
@@ -32,12 +33,15 @@ struct Args {
 enum Command {
     /// Show records, or a PC's own journal, as a person reads them
     Show(ShowArgs),
+    /// Check that a record is whole and unchanged; exit 1 names the first bad line
+    Verify(VerifyArgs),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
         Some(Command::Show(args)) => show::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args),
         None => service::run(
             &args.service,
             |problems| args.recorder.read(problems),

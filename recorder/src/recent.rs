@@ -1,4 +1,4 @@
-//! A map that forgets what was not used for longest.
+//! A map that forgets what was not used for longest, to within an eighth of its size.
 //!
 //! Whoever may speak to the recorder may also make it remember: addresses, journals, topics. Each such memory
 //! is one of these, with a bound, so that no flood of new names grows it. Pure; use is counted, not timed.
@@ -31,6 +31,11 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     /// The value of `key`, which is thereby used.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let (used, value) = self.values.get_mut(key)?;
+        // What was used among the last eighth keeps its place: few keys in turn cost no reordering.
+        let bound = u64::try_from(self.bound).unwrap_or(u64::MAX);
+        if self.uses - *used < bound / 8 {
+            return Some(value);
+        }
         self.uses += 1;
         if let Some(key) = self.by_use.remove(used) {
             self.by_use.insert(self.uses, key);
@@ -42,14 +47,20 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     /// Puts a value in the place of `key`'s; gives back what had to leave for it.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let old = self.remove(&key);
+        old.or(self.insert_entry(key, value).map(|(_, value)| value))
+    }
+
+    /// Puts in a value whose key is not there; gives back what had to leave for it.
+    pub(crate) fn insert_entry(&mut self, key: K, value: V) -> Option<(K, V)> {
         self.uses += 1;
         self.by_use.insert(self.uses, key.clone());
         self.values.insert(key, (self.uses, value));
         if self.values.len() <= self.bound {
-            return old;
+            return None;
         }
         let (_, oldest) = self.by_use.pop_first()?;
-        self.values.remove(&oldest).map(|(_, value)| value)
+        let (_, value) = self.values.remove(&oldest)?;
+        Some((oldest, value))
     }
 
     /// Forgets `key`.
@@ -59,9 +70,9 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         Some(value)
     }
 
-    /// All values, none of them used thereby.
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.values.values_mut().map(|(_, value)| value)
+    /// Everything, none of it used thereby.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.values.iter_mut().map(|(key, (_, value))| (key, value))
     }
 }
 
@@ -99,7 +110,7 @@ mod tests {
             for key in keys {
                 recent.insert(key, ());
                 prop_assert!(recent.get_mut(&key).is_some());
-                prop_assert!(recent.values_mut().count() <= bound);
+                prop_assert!(recent.iter_mut().count() <= bound);
                 prop_assert_eq!(recent.by_use.len(), recent.values.len());
             }
         }

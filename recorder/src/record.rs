@@ -8,20 +8,31 @@
 //!
 //! A payload is put in as it came; whoever calls has made sure that it is JSON on a single line. Pure.
 
-use std::net::IpAddr;
+use std::{fmt::Display, io::Write as _, net::IpAddr};
 
 use labwatch_contract::{
+    checkpoint::FileHead,
     status::{JournalRange, Reason, Status},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::ledger::Gap;
+
 /// The line of a message whose payload is kept byte for byte, line feed included.
-pub(crate) fn message_line(received: Timestamp, topic: &str, payload: &[u8]) -> Vec<u8> {
-    // A parsed topic holds neither quotes nor backslashes: it is its own JSON text.
-    let head = format!(r#"{{"received":"{received}","topic":"{topic}","payload":"#);
-    [head.as_bytes(), payload, b"}\n"].concat()
+pub(crate) fn message_line(received: impl Display, topic: &str, payload: &[u8]) -> Vec<u8> {
+    const HEAD: usize =
+        r#"{"received":"2026-11-22T09:31:05.140Z","topic":"","payload":}"#.len() + 1;
+    let mut line = Vec::with_capacity(HEAD + topic.len() + payload.len());
+    // Writing to memory cannot fail. A parsed topic holds neither quotes nor backslashes: it is its own JSON text.
+    let _ = write!(
+        line,
+        r#"{{"received":"{received}","topic":"{topic}","payload":"#
+    );
+    line.extend_from_slice(payload);
+    line.extend_from_slice(b"}\n");
+    line
 }
 
 /// The line of a note, line feed included.
@@ -42,28 +53,65 @@ pub(crate) fn json_line(line: &impl Serialize) -> Vec<u8> {
     text
 }
 
-/// What the recorder itself has to say about a PC.
+/// What the recorder itself has to say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub(crate) enum Note {
-    /// Events that were never received; the event behind this line is the next one.
+    /// Events that the agent no longer has and the recorder never received.
     Gap(Missing),
-    /// Events that this run of the recorder did not receive: an earlier run may have recorded them.
-    Late(Missing),
+    /// From here on events arrive long after they happened.
+    Late(Oddity),
+    /// The PC's wall clock and its time since boot have gone apart.
+    ClockJump(Oddity),
+    /// A journal goes on although another one was begun in the same boot: two programs speak as this PC.
+    SecondJournal(Oddity),
+    /// Another machine speaks under this address.
+    OtherHost(Oddity),
     /// An agent is there.
     Online(Sighting),
     /// An agent has gone.
     Offline(Sighting),
+    /// How far files of the record have come, for the checkpoint that follows.
+    Heads {
+        /// One a file.
+        heads: Vec<FileHead>,
+    },
+    /// Files whose time was over.
+    Retention {
+        /// Everything in them was received before.
+        before: Timestamp,
+        /// Below the recorder's directory.
+        files: Vec<String>,
+    },
 }
 
 impl Note {
     /// The PC it is about.
-    pub(crate) fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         match self {
-            Self::Gap(missing) | Self::Late(missing) => missing.ip,
-            Self::Online(sighting) | Self::Offline(sighting) => sighting.ip,
+            Self::Gap(missing) => Some(missing.ip),
+            Self::Late(oddity)
+            | Self::ClockJump(oddity)
+            | Self::SecondJournal(oddity)
+            | Self::OtherHost(oddity) => Some(oddity.ip),
+            Self::Online(sighting) | Self::Offline(sighting) => Some(sighting.ip),
+            Self::Heads { .. } | Self::Retention { .. } => None,
         }
     }
+}
+
+/// Something about the event behind this line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Oddity {
+    /// The PC.
+    pub(crate) ip: IpAddr,
+    /// The event's journal.
+    pub(crate) journal: Uuid,
+    /// Its number.
+    pub(crate) sequence: u64,
+    /// How much, in milliseconds: late, or how far the clock jumped (behind zero: back).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ms: Option<i64>,
 }
 
 /// Numbers of a journal, both ends included.
@@ -77,6 +125,19 @@ pub(crate) struct Missing {
     pub(crate) from: u64,
     /// The last number.
     pub(crate) to: u64,
+}
+
+impl Missing {
+    /// What `gap` says of the PC with this address.
+    pub(crate) fn of(ip: IpAddr, gap: Gap) -> Self {
+        let Gap { journal, from, to } = gap;
+        Self {
+            ip,
+            journal,
+            from,
+            to,
+        }
+    }
 }
 
 /// What an agent's status said.

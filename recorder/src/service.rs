@@ -1,123 +1,261 @@
-//! The recorder at work: messages in, lines out, one thread that writes.
+//! The recorder at work: messages in, lines out, acknowledgements back.
 //!
 //! ```text
-//! broker --> session --> intake --bounded queue--> writer thread --> files
+//! broker --> session --> [ intake, ledger ] --exchange--> writer thread --> log, files
+//!        <-- acks, checkpoints, alert <--------exchange--------'
 //! ```
 //!
-//! A slow disk fills the queues up to the broker, which sees a slow client: nothing is dropped in here. The end of
-//! the writer is the end of the recorder, and never a quiet one.
+//! All messages that have come are taken together, and handed to the writer together. A slow disk fills the
+//! exchange, then the queue of the session; the broker sees a slow client. What it drops then is sent again by its
+//! agent. The end of the writer is the end of the recorder, and never a quiet one.
 
-use std::time::Duration;
+use std::{sync::Arc, thread, time::Instant};
 
 use anyhow::{Context as _, bail};
 use chrono::Utc;
-use labwatch_contract::time::Timestamp;
+use labwatch_contract::{
+    alert::Alert,
+    time::Timestamp,
+    topic::{Leaf, Root, Topic},
+};
 use labwatch_link::{
-    service,
-    session::{Incoming, Message, SessionSettings, session},
+    QoS, service,
+    session::{Incoming, Message, Publisher, SessionSettings, session},
 };
 use tokio::{
     sync::mpsc,
     task::{JoinSet, spawn_blocking},
-    time::{MissedTickBehavior, interval},
+    time::{Duration, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
+    alarm::{self, Alarm},
+    exchange::{Batch, Exchange, News},
     intake::{Intake, Letter},
     notices::Notices,
     quarantine::Quarantine,
     settings::Settings,
-    store::{OPEN_FILES, Order, Store, write_queue},
+    store::{OPEN_FILES, Store, writer},
 };
 
-/// How often everything is brought to the disk; the contract asks for once a second.
-const SYNC_EVERY: Duration = Duration::from_millis(500);
-/// Messages and lines that may wait.
-const QUEUE: usize = 512;
+/// How often the log may tell what was refused.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Under load messages are left to gather for so long: little beside the pause between two commits.
+const REST: Duration = Duration::from_millis(2);
+/// Rounds of fewer messages are worth a rest.
+const FEW: usize = 256;
+/// Messages that may wait, and are taken together.
+const QUEUE: usize = 1024;
 
 /// Records until `stop`, then until what had come is on the disk.
 ///
 /// # Errors
 /// When the directory cannot be used, is another recorder's, or a line cannot be brought to the disk.
 pub async fn record(settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
-    let store = Store::open(&settings.dir, OPEN_FILES)?;
-    let quarantine = Quarantine::new(store.quarantined()?);
     let root = settings.connection.root.clone();
+    let store = Store::open(&settings.dir, root.clone(), OPEN_FILES)?;
+    let quarantine = Quarantine::new(store.quarantined()?);
+    let intake = Intake::new(root.clone(), store.ledger(), store.public_key(), quarantine);
     let (session, publisher, incoming) = session(
         SessionSettings {
             client_id: format!("labwatch-recorder-{}", Uuid::new_v4().simple()),
             filters: vec![root.everything()],
             connection: settings.connection,
-            outgoing_queue: 1,
+            outgoing_queue: QUEUE,
             incoming_queue: QUEUE,
         },
         (),
-        stop,
+        stop.clone(),
     );
-    // Nothing is said to anybody.
-    drop(publisher);
     info!("records go to {}", settings.dir.display());
-    let (orders, queue) = mpsc::channel(QUEUE);
+    let exchange = Arc::new(Exchange::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(session.run());
-    let writer = spawn_blocking(move || write_queue(store, queue));
+    let table = exchange.clone();
+    let writer = spawn_blocking(move || writer::write(store, &table, settings.retention));
     service::ready();
     let desk = Desk {
-        intake: Intake::new(root, quarantine),
+        root,
+        intake,
+        alarm: Alarm::default(),
         notices: Notices::default(),
-        orders,
+        batch: Batch::default(),
+        exchange: exchange.clone(),
+        publisher: Some(publisher),
+        connected: false,
+        now: now(),
+        rested: Instant::now(),
     };
-    let ended = desk.work(incoming).await;
+    let ended = desk.work(incoming, stop).await;
+    exchange.close();
     writer.await.context("the writer broke off")??;
     ended
 }
 
 struct Desk {
+    root: Root,
     intake: Intake,
+    alarm: Alarm,
     notices: Notices,
-    orders: mpsc::Sender<Order>,
+    batch: Batch,
+    exchange: Arc<Exchange>,
+    publisher: Option<Publisher>,
+    connected: bool,
+    /// Never goes back while the recorder runs.
+    now: Timestamp,
+    /// When the last round ended.
+    rested: Instant,
 }
 
 impl Desk {
     /// Works until the session has ended or the writer has.
-    async fn work(mut self, mut incoming: mpsc::Receiver<Incoming>) -> anyhow::Result<()> {
-        let mut ticks = interval(SYNC_EVERY);
+    async fn work(
+        mut self,
+        mut incoming: mpsc::Receiver<Incoming>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut ticks = interval(TELL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = Vec::with_capacity(QUEUE);
         loop {
+            let room = self.exchange.has_room();
+            let due = self.due();
             tokio::select! {
-                _ = ticks.tick() => {
-                    self.order(Order::Sync).await?;
-                    self.tell();
+                count = incoming.recv_many(&mut round, QUEUE), if room => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    self.take(&mut round);
+                    if self.is_pressed(count) {
+                        // The session rests too, on this very thread: the socket gathers meanwhile, and one wake-up
+                        // and one read bring what would have been dozens of each.
+                        thread::sleep(REST);
+                    }
                 }
-                message = incoming.recv() => match message {
-                    Some(Incoming::Message(message)) => self.take(&message).await?,
-                    Some(Incoming::Connected(_) | Incoming::Disconnected { .. }) => {}
-                    None => return Ok(()),
-                },
-                () = self.orders.closed() => bail!("the writer has ended"),
+                () = self.exchange.called() => self.hear()?,
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.acknowledge(),
+                _ = ticks.tick() => self.tell(),
+                // The session ends once nobody can publish any more.
+                () = stop.cancelled(), if self.publisher.is_some() => self.publisher = None,
             }
         }
     }
 
-    async fn take(&mut self, message: &Message) -> anyhow::Result<()> {
-        let entries = self.intake.take(Letter {
+    /// Whether messages come so fast, and in so small rounds, that it pays to let them gather.
+    fn is_pressed(&mut self, count: usize) -> bool {
+        let now = Instant::now();
+        let soon = now.duration_since(self.rested) < 2 * REST;
+        self.rested = now;
+        soon && count < FEW
+    }
+
+    /// When acknowledgements are due.
+    fn due(&mut self) -> Option<Instant> {
+        let ready = self.connected && self.publisher.is_some();
+        ready
+            .then(|| self.intake.ledger().poll_timeout(Instant::now()))
+            .flatten()
+    }
+
+    /// Takes all messages of a round and hands what becomes of them to the writer.
+    fn take(&mut self, round: &mut Vec<Incoming>) {
+        self.now = self.now.max(now());
+        let stamp = self.now.to_string();
+        for incoming in round.drain(..) {
+            match incoming {
+                Incoming::Message(message) => self.take_one(&message, &stamp),
+                Incoming::Connected(_) => {
+                    self.connected = true;
+                    self.intake.ledger().handle_connected();
+                }
+                Incoming::Disconnected { .. } => self.connected = false,
+            }
+        }
+        self.batch.marks = self.intake.ledger().take_moved();
+        if !self.batch.entries.is_empty() || !self.batch.marks.is_empty() {
+            self.exchange.put(&mut self.batch);
+        }
+        self.acknowledge();
+    }
+
+    fn take_one(&mut self, message: &Message, stamp: &str) {
+        let letter = Letter {
             topic: &message.topic,
             payload: &message.payload,
             retained: message.retain,
-            received: now(),
-        });
-        for entry in entries {
-            self.order(Order::Write(entry)).await?;
+            received: self.now,
+            stamp,
+        };
+        let taking = !self.alarm.is_open();
+        self.intake.take(letter, taking, &mut self.batch.entries);
+        if message.retain && message.topic.ends_with(alarm::ID) {
+            let correction = self.alarm.correct(&message.payload, self.now);
+            self.raise(correction);
+        }
+    }
+
+    /// Hears what the writer has to tell.
+    fn hear(&mut self) -> anyhow::Result<()> {
+        let (news, ended) = self.exchange.news();
+        for news in news {
+            match news {
+                News::Committed(marks) => self.intake.ledger().handle_committed(&marks),
+                News::Checkpoint(payload) => self.publish(&Topic::Checkpoint, payload),
+                News::Trouble(why) => {
+                    let alert = self.alarm.open(&why, now());
+                    self.raise(Some(alert));
+                }
+                News::Relief => {
+                    let alert = self.alarm.resolve(now());
+                    self.raise(Some(alert));
+                }
+            }
+        }
+        self.acknowledge();
+        if ended {
+            bail!("the writer has ended");
         }
         Ok(())
     }
 
-    async fn order(&self, order: Order) -> anyhow::Result<()> {
-        let sent = self.orders.send(order).await;
-        sent.ok().context("the writer has ended")
+    fn acknowledge(&mut self) {
+        if !self.connected || self.publisher.is_none() {
+            return;
+        }
+        while let Some((ip, ack)) = self.intake.ledger().poll_ack(Instant::now()) {
+            let payload = serde_json::to_vec(&ack).unwrap_or_default();
+            if !self.try_publish(&Topic::pc(ip, Leaf::Ack), payload) {
+                self.intake.ledger().handle_unsent(ip, &ack);
+                break;
+            }
+        }
+    }
+
+    fn raise(&mut self, alert: Option<Alert>) {
+        if let (Some(alert), Ok(id)) = (alert, alarm::ID.parse()) {
+            let payload = serde_json::to_vec(&alert).unwrap_or_default();
+            self.publish(&Topic::Alert(id), payload);
+        }
+    }
+
+    fn publish(&self, topic: &Topic, payload: Vec<u8>) {
+        if !self.try_publish(topic, payload) && self.publisher.is_some() {
+            warn!("{topic} was not published: the broker is away");
+        }
+    }
+
+    fn try_publish(&self, topic: &Topic, payload: Vec<u8>) -> bool {
+        let message = Message {
+            topic: self.root.text(topic),
+            payload: payload.into(),
+            qos: QoS::AtLeastOnce,
+            retain: topic.is_retained(),
+        };
+        let publisher = self.publisher.as_ref();
+        publisher.is_some_and(|publisher| publisher.try_publish(message).is_ok())
     }
 
     fn tell(&mut self) {
@@ -138,7 +276,7 @@ impl Desk {
         }
         if news.gaps > 0 {
             warn!(
-                "events are missing in {} places: see the notes of the records",
+                "agents have lost events in {} places: see the notes of the records",
                 news.gaps
             );
         }

@@ -3,7 +3,7 @@
 //! [`RecorderArgs`] is what was typed; [`RecorderArgs::read`] gives checked [`Settings`] or adds every mistake to the
 //! problems at once. Nothing is opened here; whether the directory can be written to is found at the start.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use labwatch_link::settings::{BrokerArgs, Connection, Problems};
 
@@ -22,6 +22,10 @@ pub struct RecorderArgs {
         default_value = "/var/lib/labwatch/recorder"
     )]
     pub dir: String,
+
+    /// Remove records that are older, e.g. 90d; nothing is ever removed without it
+    #[arg(long, value_name = "AGE", env = "LABWATCH_RETENTION")]
+    pub retention: Option<String>,
 }
 
 /// What the recorder uses.
@@ -31,6 +35,8 @@ pub struct Settings {
     pub connection: Connection,
     /// Directory of the records.
     pub dir: PathBuf,
+    /// Records older than this are removed, at least a day.
+    pub retention: Option<Duration>,
 }
 
 impl RecorderArgs {
@@ -38,9 +44,12 @@ impl RecorderArgs {
     pub fn read(&self, problems: &mut Problems) -> Option<Settings> {
         let connection = self.broker.read(problems);
         let dir = problems.check("--dir", check_dir(&self.dir));
+        let retention = self.retention.as_deref().map(check_retention).transpose();
+        let retention = problems.check("--retention", retention);
         Some(Settings {
             connection: connection?,
             dir: dir?,
+            retention: retention?,
         })
     }
 }
@@ -54,6 +63,14 @@ fn check_dir(dir: &str) -> Result<PathBuf, &'static str> {
     } else {
         Ok(path)
     }
+}
+
+fn check_retention(age: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(age).map_err(|error| error.to_string())?;
+    if age < Duration::from_secs(24 * 3600) {
+        return Err("less than a day".to_owned());
+    }
+    Ok(age)
 }
 
 #[cfg(test)]
@@ -92,6 +109,17 @@ mod tests {
         for flag in ["--broker", "--root", "--dir"] {
             assert!(told.contains(flag), "{told}");
         }
+        for age in ["", "soon", "1h", "-1d"] {
+            assert!(
+                read(&[&format!("--retention={age}")])
+                    .is_err_and(|told| told.contains("--retention")),
+                "{age}"
+            );
+        }
+        assert_eq!(
+            read(&["--retention", "90d"]).unwrap().retention,
+            Some(Duration::from_secs(90 * 24 * 3600))
+        );
         assert!(read(&["--dir="]).is_err_and(|told| told.contains("empty")));
     }
 }

@@ -14,7 +14,7 @@ mod entry;
     clippy::disallowed_methods,
     reason = "shell: reads the files of the record"
 )]
-mod reel;
+pub(crate) mod reel;
 mod traffic;
 mod words;
 

@@ -1,111 +1,160 @@
-//! The files of the record: lines are appended here and brought to the disk.
+//! The store: what is taken is first brought to the disk in one log, then acknowledged, then written to the files.
 //!
 //! ```text
-//! service --bounded queue--> [writer thread: Store] --> <dir>/<ip>/<time>.jsonl
+//! <dir>/lock         held while a recorder runs
+//!       marks        how far each journal is recorded; outlives the records
+//!       key          the secret of the signature, 0600, made at the first start
+//!       checkpoint   the last checkpoint
+//!       log/         see `log`
+//!       <ip>/, lab/, quarantine/    the records
+//!
+//! stage --place--> pieces --one frame, fdatasync--> durable --> files --pass of fsync--> marks --> old segment goes
 //! ```
 //!
-//! Invariants: one recorder a directory (`lock`); a file is appended to only by the run that began it, so a line
-//! once written is never changed; directories are 0700 and files 0600; at most [`OPEN_FILES`] are open, and none
-//! is closed before its lines are on the disk. Whenever the service says so (twice a second) every file with new
-//! lines and every folder with new names is fsynced. A write or fsync that fails ends the recorder: what the
-//! kernel then holds of the file is unknown (see `man 2 fsync`), and only a new start with new files is sound.
+//! Invariants: one recorder a directory; what was acknowledged is in the log or in files that were fsynced; every line
+//! has its place in a file before it is in the log, so that replaying the log any number of times gives each line
+//! once; directories are 0700 and files 0600. What cannot be written (no room, no right) is tried again and nothing
+//! is acknowledged meanwhile; what cannot be brought to the disk ends the recorder (see `man 2 fsync`).
 
+mod files;
+mod log;
 mod start;
+pub(crate) mod writer;
 
 use std::{
-    collections::BTreeSet,
-    fs::{DirBuilder, File, OpenOptions},
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    collections::{BTreeMap, VecDeque},
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use labwatch_contract::time::Timestamp;
-use tokio::sync::mpsc;
+use anyhow::Context as _;
+use chrono::Utc;
+use labwatch_contract::{
+    chain::Digest,
+    checkpoint::{Checkpoint, Key, Summary, root},
+    time::Timestamp,
+    topic::{Root, Topic},
+};
 
+pub(crate) use self::start::last_checkpoint;
+use self::{files::Files, log::Log, start::replace};
 use crate::{
     filing::{FileName, Filing, Folder, Placement},
+    frame::{FrameWriter, Piece},
+    heads::Heads,
     intake::Entry,
-    recent::Recent,
+    ledger::{Ledger, Standing},
+    marks::Marks,
+    record::{Note, message_line, note_line},
 };
 
 /// Files open at once: enough for a large lab without reopening, well below the usual 1,024 descriptors.
 pub(crate) const OPEN_FILES: usize = 512;
-/// Lines that are written together.
-const BATCH: usize = 256;
+/// Heads of files in one line of the record.
+const HEADS_A_LINE: usize = 256;
+/// Names of files in one note of what was removed.
+const NAMES_A_LINE: usize = 512;
+/// Files brought to the disk in one go while there is other work.
+const SYNCS: usize = 16;
 
-/// What the service tells the writer.
+/// Why something did not get into the store.
 #[derive(Debug)]
-pub(crate) enum Order {
-    /// Append this line.
-    Write(Entry),
-    /// Bring everything to the disk.
-    Sync,
+pub(crate) enum Failure {
+    /// It may later: no room, no right. What was staged is kept.
+    Retry(String),
+    /// It never will: only a new start is sound.
+    Fatal(anyhow::Error),
+}
+
+impl Failure {
+    fn retry(path: &Path, error: &io::Error) -> Self {
+        Self::Retry(format!("{} cannot be written: {error}", path.display()))
+    }
+
+    fn fatal(path: &Path, error: io::Error) -> Self {
+        let said = format!("{} cannot be brought to the disk", path.display());
+        Self::Fatal(anyhow::Error::new(error).context(said))
+    }
+}
+
+impl From<Failure> for anyhow::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry(why) => Self::msg(why),
+            Failure::Fatal(error) => error,
+        }
+    }
 }
 
 /// The files of one directory.
 #[derive(Debug)]
 pub(crate) struct Store {
     dir: PathBuf,
+    root: Root,
     filing: Filing,
-    open: Recent<Folder, OpenFile>,
-    /// Folders in which names were made since the last sync.
-    renewed: BTreeSet<PathBuf>,
+    files: Files,
+    log: Log,
+    marks: Marks,
+    heads: Heads,
+    key: Key,
+    last: Option<Checkpoint>,
+    staged: Staged,
+    /// Whether lines came since the last checkpoint.
+    grew: bool,
+    /// The segment that goes when the pass is done.
+    retiring: Option<u64>,
     /// Held until the end.
     _lock: File,
 }
 
-#[derive(Debug)]
-struct OpenFile {
-    file: File,
-    path: PathBuf,
-    unsynced: bool,
-}
-
-/// Does what the queue says until its senders are gone, then brings everything to the disk.
-///
-/// # Errors
-/// When a file cannot be written or brought to the disk: nothing more must be written then.
-pub(crate) fn write_queue(
-    mut store: Store,
-    mut queue: mpsc::Receiver<Order>,
-) -> anyhow::Result<()> {
-    let mut orders = Vec::with_capacity(BATCH);
-    while queue.blocking_recv_many(&mut orders, BATCH) > 0 {
-        let mut entries = Vec::with_capacity(BATCH);
-        let mut sync = false;
-        for order in orders.drain(..) {
-            match order {
-                Order::Write(entry) => entries.push(entry),
-                Order::Sync => sync = true,
-            }
-        }
-        store.write(entries)?;
-        if sync {
-            store.sync()?;
-        }
-    }
-    store.sync()
+/// What the next commit brings.
+#[derive(Debug, Default)]
+struct Staged {
+    entries: VecDeque<Entry>,
+    pieces: Vec<Piece>,
+    marks: Vec<Standing>,
 }
 
 impl Store {
-    /// Opens `dir`, making it if it is not there: takes the lock and cuts torn last lines. At most `open_files`
-    /// files will be open at once.
+    /// Opens `dir`, making it if it is not there: takes the lock, applies what the log holds, cuts torn last
+    /// lines. At most `open_files` files will be open at once. Checkpoints go out under `root`.
     ///
     /// # Errors
     /// When another recorder holds the directory, or it cannot be read and written.
-    pub(crate) fn open(dir: &Path, open_files: usize) -> anyhow::Result<Self> {
+    pub(crate) fn open(dir: &Path, root: Root, open_files: usize) -> anyhow::Result<Self> {
         make_dir(dir)?;
         let lock = start::lock(dir)?;
         start::cut_torn_lines(dir)?;
-        Ok(Self {
+        let mut store = Self {
             dir: dir.to_owned(),
             filing: Filing::default(),
-            open: Recent::new(open_files),
-            renewed: BTreeSet::from([dir.to_owned()]),
+            files: Files::new(dir, open_files),
+            marks: start::marks(dir)?,
+            heads: Heads::default(),
+            key: start::key(dir)?,
+            last: last_checkpoint(dir)?,
+            log: Log::begin(dir)?,
+            staged: Staged::default(),
+            grew: false,
+            retiring: None,
+            root,
             _lock: lock,
-        })
+        };
+        store.replay()?;
+        Ok(store)
+    }
+
+    /// The ledger of what the store holds.
+    pub(crate) fn ledger(&self) -> Ledger {
+        Ledger::restore(self.marks.store(), self.marks.standings())
+    }
+
+    /// The public half of the key, 64 hex digits.
+    pub(crate) fn public_key(&self) -> String {
+        self.key.public()
     }
 
     /// Bytes of lines in the quarantine.
@@ -116,137 +165,259 @@ impl Store {
         start::size(&self.dir.join(Folder::Quarantine.to_string()))
     }
 
-    /// Appends lines; those of one folder stay in order.
-    ///
-    /// # Errors
-    /// When one of them cannot be written.
-    pub(crate) fn write(&mut self, mut entries: Vec<Entry>) -> anyhow::Result<()> {
-        // One folder's lines together, so that each file is written to once and reopened at most once.
+    /// Takes lines, those of one folder in their order, and the marks that are true once they are in place.
+    pub(crate) fn stage(&mut self, mut entries: Vec<Entry>, marks: Vec<Standing>) {
+        // One folder's lines together, so that they go into its file in one piece.
         entries.sort_by_key(|entry| entry.folder);
-        let mut pending: Option<(Folder, Vec<u8>)> = None;
-        for entry in entries {
-            let size = u64::try_from(entry.line.len()).context("a line of impossible length")?;
-            let place = self.filing.place(entry.folder, size, entry.received);
-            match (&mut pending, place) {
-                (Some((folder, lines)), Placement::Current(_)) if *folder == entry.folder => {
-                    lines.extend(entry.line);
-                }
-                (pending, place) => {
-                    self.append(pending.take())?;
-                    self.turn_to(place, &entry, size)?;
-                    *pending = Some((entry.folder, entry.line));
-                }
-            }
-        }
-        self.append(pending)
+        self.staged.entries.extend(entries);
+        self.staged.marks.extend(marks);
     }
 
-    /// Brings every file and folder with something new to the disk.
+    /// Brings everything staged to the disk; gives the marks that are durable now.
     ///
     /// # Errors
-    /// When one of them cannot be: its lines may be gone.
-    pub(crate) fn sync(&mut self) -> anyhow::Result<()> {
-        for file in self.open.values_mut() {
-            file.sync()?;
+    /// [`Failure::Retry`]: nothing is lost, call it again.
+    pub(crate) fn commit(&mut self) -> Result<Vec<Standing>, Failure> {
+        self.place()?;
+        if self.staged.pieces.is_empty() && self.staged.marks.is_empty() {
+            return Ok(Vec::new());
         }
-        while let Some(dir) = self.renewed.pop_first() {
-            let synced = File::open(&dir).and_then(|folder| folder.sync_all());
-            synced.with_context(|| format!("{} cannot be brought to the disk", dir.display()))?;
+        let mut frame = FrameWriter::default();
+        for piece in &self.staged.pieces {
+            frame.lines(piece);
+        }
+        frame.marks(&self.staged.marks);
+        self.log.append(&frame.finish())?;
+        for piece in self.staged.pieces.drain(..) {
+            self.files.add(piece);
+        }
+        let marks = std::mem::take(&mut self.staged.marks);
+        self.marks.apply(marks.iter().cloned());
+        Ok(marks)
+    }
+
+    /// Bytes that are durable in the log but not in the files.
+    pub(crate) fn waiting(&self) -> usize {
+        self.files.waiting()
+    }
+
+    /// Writes what waits to the files.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`]: what could not be written waits on.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.files.flush()
+    }
+
+    /// A little of what is to be done behind the log: old segments and the files that they stand for.
+    ///
+    /// # Errors
+    /// When something cannot be brought to the disk.
+    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+        if self.log.is_full() && self.retiring.is_none() {
+            self.files.flush()?;
+            self.retiring = Some(self.log.turn()?);
+            self.files.begin_pass();
+        }
+        if let Some(number) = self.retiring
+            && self.files.sync_some(SYNCS)?
+        {
+            self.retire(number)?;
         }
         Ok(())
     }
 
-    fn append(&mut self, pending: Option<(Folder, Vec<u8>)>) -> anyhow::Result<()> {
-        let Some((folder, lines)) = pending else {
-            return Ok(());
-        };
-        let Some(open) = self.open.get_mut(&folder) else {
-            bail!("{folder} has no open file");
-        };
-        open.unsynced = true;
-        let written = open.file.write_all(&lines);
-        written.with_context(|| format!("{} cannot be written", open.path.display()))
+    /// Whether lines have come that no checkpoint covers, and whether the log is about to turn.
+    pub(crate) fn wants_checkpoint(&self, minute_passed: bool) -> bool {
+        let turns = self.log.is_full() && self.retiring.is_none();
+        self.grew && (minute_passed || turns)
     }
 
-    /// Makes the file of an entry the open one of its folder.
-    fn turn_to(&mut self, place: Placement, entry: &Entry, size: u64) -> anyhow::Result<()> {
-        let folder = entry.folder;
-        let name = match place {
-            Placement::Current(_) if self.open.get_mut(&folder).is_some() => return Ok(()),
-            Placement::Current(name) => name,
-            Placement::Begin(name) => return self.begin(folder, name, size, entry.received),
+    /// Signs what the record holds now, and records that; gives the payload to publish.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`]: it is staged, and goes with the next commit.
+    pub(crate) fn checkpoint(&mut self, now: Timestamp) -> Result<Vec<u8>, Failure> {
+        let heads = self.heads.take();
+        let prev = self
+            .last
+            .as_ref()
+            .map_or(Digest::ZERO, |last| last.lab.root);
+        let summary = Summary {
+            recorder: self.marks.store(),
+            number: self.last.as_ref().map_or(0, |last| last.lab.number) + 1,
+            files: u64::try_from(heads.len()).unwrap_or(u64::MAX),
+            prev,
+            root: root(prev, &heads),
         };
-        let path = self.dir.join(folder.to_string()).join(name.to_string());
-        match OpenOptions::new().append(true).open(&path) {
-            Ok(file) => self.keep_open(folder, path, file),
-            // Somebody took it away; what is left to do is to begin another.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.begin(folder, FileName::at(entry.received), size, entry.received)
-            }
-            Err(error) => {
-                Err(error).with_context(|| format!("{} cannot be opened", path.display()))
-            }
-        }
+        let checkpoint = self.key.sign(now, summary);
+        let payload = serde_json::to_vec(&checkpoint).unwrap_or_default();
+        let notes = heads.chunks(HEADS_A_LINE).map(|heads| {
+            let heads = heads.to_vec();
+            note_line(now, &Note::Heads { heads })
+        });
+        let topic = self.root.text(&Topic::Checkpoint);
+        let lines = notes.chain([message_line(now, &topic, &payload)]);
+        let entries = lines
+            .map(|line| Entry::new(Folder::Lab, now, line))
+            .collect();
+        self.stage(entries, Vec::new());
+        self.last = Some(checkpoint);
+        self.commit()?;
+        self.grew = false;
+        replace(&self.dir, "checkpoint", &payload)?;
+        Ok(payload)
     }
 
-    /// Begins a file under the first name that is not taken.
-    fn begin(
-        &mut self,
-        folder: Folder,
-        mut name: FileName,
-        size: u64,
-        time: Timestamp,
-    ) -> anyhow::Result<()> {
-        let dir = self.dir.join(folder.to_string());
-        if make_dir(&dir)? {
-            self.renewed.insert(self.dir.clone());
+    /// Removes files whose lines were all received more than `age` before `now`, and stages notes of it; says
+    /// whether there were any.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(crate) fn expire(&mut self, age: Duration, now: Timestamp) -> anyhow::Result<bool> {
+        let before = now.earlier(age);
+        let files = start::older(&self.dir, before)?;
+        for files in files.chunks(NAMES_A_LINE) {
+            let note = Note::Retention {
+                before,
+                files: files.to_vec(),
+            };
+            let entry = Entry::new(Folder::Lab, now, note_line(now, &note));
+            self.stage(vec![entry], Vec::new());
         }
-        let (path, file) = loop {
-            let path = dir.join(name.to_string());
-            let mut options = OpenOptions::new();
-            match options
-                .append(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
-                Ok(file) => break (path, file),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => name = name.next(),
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("{} cannot be made", path.display()));
+        // First the word, then the deed.
+        self.commit()?;
+        self.files.flush()?;
+        start::remove(&self.dir, &files)?;
+        Ok(!files.is_empty())
+    }
+
+    /// Everything into the files and on the disk; the log is empty then.
+    ///
+    /// # Errors
+    /// When it cannot be: the log keeps it for the next start.
+    pub(crate) fn close(mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.commit()?;
+        if self.grew {
+            self.checkpoint(now)?;
+        }
+        self.settle_all()
+    }
+
+    /// Applies what the log of earlier runs holds, and then needs it no longer.
+    fn replay(&mut self) -> anyhow::Result<()> {
+        let mut ends = BTreeMap::new();
+        let (files, marks, last) = (&mut self.files, &mut self.marks, &mut self.last);
+        log::replay(&self.dir, |frame| {
+            for piece in frame.pieces {
+                if piece.folder == Folder::Lab {
+                    start::find_checkpoint(&piece.lines, last);
                 }
+                let end = piece.offset + u64::try_from(piece.lines.len()).unwrap_or(u64::MAX);
+                ends.insert((piece.folder, piece.name.clone()), end);
+                files.add(piece);
             }
-        };
-        self.renewed.insert(dir);
-        self.filing.begun(folder, name, size, time);
-        self.keep_open(folder, path, file)
+            marks.apply(frame.marks);
+            if files.waiting() > writer::FLUSH_BYTES {
+                files.flush()?;
+            }
+            Ok(())
+        })?;
+        files.flush()?;
+        for (place, end) in &ends {
+            files.cut(place, *end)?;
+            let head = start::head(&self.dir, &format!("{}/{}", place.0, place.1), *end)?;
+            self.heads.found(head);
+            self.grew = true;
+        }
+        // Before the log goes: what it held is signed from now on.
+        if self.grew {
+            self.checkpoint(Utc::now().into())?;
+        }
+        self.settle_all()
     }
 
-    fn keep_open(&mut self, folder: Folder, path: PathBuf, file: File) -> anyhow::Result<()> {
-        let open = OpenFile {
-            file,
-            path,
-            unsynced: false,
-        };
-        match self.open.insert(folder, open) {
-            Some(mut closed) => closed.sync(),
-            None => Ok(()),
+    fn settle_all(&mut self) -> anyhow::Result<()> {
+        self.files.flush()?;
+        self.files.begin_pass();
+        while !self.files.sync_some(usize::MAX)? {}
+        let before = self.log.turn()?;
+        self.retire(before)?;
+        Ok(())
+    }
+
+    /// Everything in the segments up to this number is in the files and on the disk.
+    fn retire(&mut self, number: u64) -> Result<(), Failure> {
+        replace(&self.dir, "marks", &self.marks.write())?;
+        self.log.remove(number).map_err(Failure::Fatal)?;
+        self.retiring = None;
+        Ok(())
+    }
+
+    /// Gives every staged line its place.
+    fn place(&mut self) -> Result<(), Failure> {
+        while let Some(entry) = self.staged.entries.front() {
+            let (folder, time) = (entry.folder, entry.received);
+            let size = u64::try_from(entry.line.len()).unwrap_or(u64::MAX);
+            let (name, offset) = match self.filing.place(folder, size, time) {
+                Placement::Current(name, offset) => (name, offset),
+                Placement::Begin(name) => {
+                    let name = self.files.create(folder, name)?;
+                    self.filing.begun(folder, name.clone(), size, time);
+                    (name, 0)
+                }
+            };
+            let Some(entry) = self.staged.entries.pop_front() else {
+                break;
+            };
+            self.heads.add(folder, &name, &entry.line);
+            self.grew = true;
+            self.put(folder, name, offset, entry.line);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, folder: Folder, name: FileName, offset: u64, line: Vec<u8>) {
+        match self.staged.pieces.last_mut() {
+            Some(piece) if piece.folder == folder && piece.name == name => piece.lines.extend(line),
+            _ => self.staged.pieces.push(Piece {
+                folder,
+                name,
+                offset,
+                lines: line,
+            }),
         }
     }
 }
 
-impl OpenFile {
-    fn sync(&mut self) -> anyhow::Result<()> {
-        if self.unsynced {
-            let synced = self.file.sync_data();
-            synced.with_context(|| {
-                format!("{} cannot be brought to the disk", self.path.display())
-            })?;
-            self.unsynced = false;
+/// What the log of a directory holds and its files perhaps not yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten {
+    /// By file, from which offset and to which.
+    pub(crate) ends: BTreeMap<String, (u64, u64)>,
+    /// The number of the last checkpoint in it.
+    pub(crate) checkpoint: u64,
+}
+
+/// Reads the log of a directory; changes nothing.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn unwritten(dir: &Path) -> anyhow::Result<Unwritten> {
+    let (mut ends, mut last) = (BTreeMap::new(), None);
+    log::replay(dir, |frame| {
+        for piece in frame.pieces {
+            if piece.folder == Folder::Lab {
+                start::find_checkpoint(&piece.lines, &mut last);
+            }
+            let end = piece.offset + u64::try_from(piece.lines.len()).unwrap_or(u64::MAX);
+            let file = format!("{}/{}", piece.folder, piece.name);
+            ends.entry(file).or_insert((piece.offset, end)).1 = end;
         }
         Ok(())
-    }
+    })?;
+    let checkpoint = last.map_or(0, |last| last.lab.number);
+    Ok(Unwritten { ends, checkpoint })
 }
 
 /// Makes a directory that only its owner may enter, its parents too; says whether it was not there.

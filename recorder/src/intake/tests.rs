@@ -1,6 +1,10 @@
-use labwatch_contract::status::Reason;
+use labwatch_contract::{
+    checkpoint::{Key, Summary},
+    status::Reason,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 use crate::{presence::tests::status, quarantine::CAP};
@@ -8,7 +12,22 @@ use crate::{presence::tests::status, quarantine::CAP};
 const USB: &str = "lab/192.168.0.133/usb";
 
 fn intake() -> Intake {
-    Intake::new(Root::default(), Quarantine::new(0))
+    Intake::new(
+        Root::default(),
+        Ledger::new(Uuid::nil()),
+        key().public(),
+        Quarantine::new(0),
+    )
+}
+
+fn key() -> Key {
+    Key::new(&[7; 32])
+}
+
+fn take(intake: &mut Intake, letter: Letter<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    intake.take(letter, true, &mut entries);
+    entries
 }
 
 fn letter<'a>(topic: &'a str, payload: &'a [u8]) -> Letter<'a> {
@@ -17,6 +36,7 @@ fn letter<'a>(topic: &'a str, payload: &'a [u8]) -> Letter<'a> {
         payload,
         retained: false,
         received: "2026-11-22T09:31:05.140Z".parse().unwrap(),
+        stamp: "2026-11-22T09:31:05.140Z",
     }
 }
 
@@ -39,7 +59,7 @@ fn parse(entry: &Entry) -> Value {
 /// Takes a message that must be refused; gives the reason.
 fn refused(topic: &str, payload: &[u8]) -> String {
     let mut intake = intake();
-    let entries = intake.take(letter(topic, payload));
+    let entries = take(&mut intake, letter(topic, payload));
     assert_eq!(entries.len(), 1, "{topic:.80}");
     assert_eq!(entries[0].folder, Folder::Quarantine, "{topic:.80}");
     assert_eq!(intake.tally().refused, 1);
@@ -49,7 +69,7 @@ fn refused(topic: &str, payload: &[u8]) -> String {
 #[test]
 fn an_event_is_recorded_byte_for_byte_in_its_pcs_folder() {
     let payload = [b" ", event(1, Digest::ZERO).as_slice(), b"\t "].concat();
-    let entries = intake().take(letter(USB, &payload));
+    let entries = take(&mut intake(), letter(USB, &payload));
     let [entry] = entries.as_slice() else {
         panic!("{entries:?}")
     };
@@ -63,44 +83,90 @@ fn an_event_is_recorded_byte_for_byte_in_its_pcs_folder() {
 fn a_duplicate_is_dropped_and_counted() {
     let mut intake = intake();
     let payload = event(1, Digest::ZERO);
-    assert_eq!(intake.take(letter(USB, &payload)).len(), 1);
-    assert_eq!(intake.take(letter(USB, &payload)).len(), 0);
+    assert_eq!(take(&mut intake, letter(USB, &payload)).len(), 1);
+    assert_eq!(take(&mut intake, letter(USB, &payload)).len(), 0);
     let tally = intake.tally();
     assert_eq!((tally.events, tally.duplicates), (1, 1));
 }
 
 #[test]
-fn a_jump_in_the_numbers_writes_a_gap_note_before_the_event() {
+fn a_later_event_is_left_alone_and_an_agents_word_makes_the_gap_note() {
     let mut intake = intake();
-    intake.take(letter(USB, &event(1, Digest::ZERO)));
-    let entries = intake.take(letter(USB, &event(5, Digest::ZERO)));
-    assert_eq!(entries.len(), 2);
-    let note = &parse(&entries[0])["note"];
+    take(&mut intake, letter(USB, &event(1, Digest::ZERO)));
+    assert_eq!(take(&mut intake, letter(USB, &event(5, Digest::ZERO))), []);
+    let mut online = status("192.168.0.133", 1, Reason::Started);
+    online.lab.journals[0].first = 5;
+    online.lab.journals[0].last = 5;
+    let online = serde_json::to_vec(&online).unwrap();
+    let entries = take(&mut intake, letter("lab/192.168.0.133/status", &online));
+    let note = &parse(&entries[1])["note"];
     assert_eq!(note["action"], "gap");
     assert_eq!((&note["from"], &note["to"]), (&json!(2), &json!(4)));
-    assert_eq!(parse(&entries[1])["payload"]["event"]["sequence"], 5);
+    let entries = take(&mut intake, letter(USB, &event(5, Digest::ZERO)));
+    assert_eq!(parse(&entries[0])["payload"]["event"]["sequence"], 5);
     assert_eq!(intake.tally().gaps, 1);
 }
 
 #[test]
-fn a_journal_met_in_the_middle_claims_no_gap() {
-    let mut intake = intake();
-    let entries = intake.take(letter(USB, &event(42, Digest::ZERO)));
+fn an_event_that_comes_late_has_a_note_before_it() {
+    let late = Letter {
+        received: "2026-11-22T10:31:05.140Z".parse().unwrap(),
+        ..letter(USB, b"")
+    };
+    let payload = event(1, Digest::ZERO);
+    let entries = take(
+        &mut intake(),
+        Letter {
+            payload: &payload,
+            ..late
+        },
+    );
+    assert_eq!(entries.len(), 2);
     assert_eq!(parse(&entries[0])["note"]["action"], "late");
-    assert_eq!(parse(&entries[0])["note"]["to"], 41);
-    assert_eq!(intake.tally().gaps, 0);
+}
+
+#[test]
+fn while_the_disk_takes_nothing_events_are_left_alone() {
+    let mut intake = intake();
+    let mut entries = Vec::new();
+    intake.take(letter(USB, &event(1, Digest::ZERO)), false, &mut entries);
+    assert_eq!(entries, []);
+    assert_eq!(
+        take(&mut intake, letter(USB, &event(1, Digest::ZERO))).len(),
+        1
+    );
+}
+
+#[test]
+fn the_recorders_own_checkpoint_is_known_and_anybody_elses_goes_to_quarantine() {
+    let summary = Summary {
+        recorder: Uuid::nil(),
+        number: 1,
+        files: 0,
+        prev: Digest::ZERO,
+        root: Digest::ZERO,
+    };
+    let signed = |key: Key| {
+        serde_json::to_vec(&key.sign(letter(USB, b"").received, summary.clone())).unwrap()
+    };
+    assert_eq!(
+        take(&mut intake(), letter("lab/checkpoint", &signed(key()))),
+        []
+    );
+    assert!(refused("lab/checkpoint", &signed(Key::new(&[8; 32]))).contains("another key"));
+    refused("lab/checkpoint", b"{}");
 }
 
 #[test]
 fn a_broken_chain_goes_to_quarantine_and_the_true_event_is_still_taken() {
     let mut intake = intake();
     let first = event(1, Digest::ZERO);
-    intake.take(letter(USB, &first));
-    let forged = intake.take(letter(USB, &event(2, Digest::of(b"forged"))));
+    take(&mut intake, letter(USB, &first));
+    let forged = take(&mut intake, letter(USB, &event(2, Digest::of(b"forged"))));
     assert_eq!(forged[0].folder, Folder::Quarantine);
     let reason = parse(&forged[0])["reason"].to_string();
     assert!(reason.contains("lab.prev"), "{reason}");
-    let next = intake.take(letter(USB, &event(2, Digest::of(&first))));
+    let next = take(&mut intake, letter(USB, &event(2, Digest::of(&first))));
     assert_eq!(next[0].folder.to_string(), "192.168.0.133");
     assert_eq!(next.len(), 1);
 }
@@ -157,7 +223,7 @@ fn coming_and_going_is_noted_once() {
     let mut intake = intake();
     let topic = "lab/192.168.0.133/status";
     let online = serde_json::to_vec(&status("192.168.0.133", 1, Reason::Started)).unwrap();
-    let entries = intake.take(letter(topic, &online));
+    let entries = take(&mut intake, letter(topic, &online));
     let note = &parse(&entries[0])["note"];
     assert_eq!(entries[0].folder.to_string(), "192.168.0.133");
     assert_eq!(note["action"], "online");
@@ -170,11 +236,11 @@ fn coming_and_going_is_noted_once() {
         retained: true,
         ..letter(topic, &online)
     };
-    assert_eq!(intake.take(again), []);
+    assert_eq!(take(&mut intake, again), []);
     let offline = serde_json::to_vec(&status("192.168.0.133", 1, Reason::Lost)).unwrap();
-    let entries = intake.take(letter(topic, &offline));
+    let entries = take(&mut intake, letter(topic, &offline));
     assert_eq!(parse(&entries[0])["note"]["action"], "offline");
-    assert_eq!(intake.take(letter(topic, b"")), []);
+    assert_eq!(take(&mut intake, letter(topic, b"")), []);
 }
 
 #[test]
@@ -188,16 +254,16 @@ fn a_status_of_another_pc_or_none_goes_to_quarantine() {
 fn papers_of_the_lab_are_kept_but_not_what_the_broker_repeats() {
     let mut intake = intake();
     let policy = br#"{"window":null}"#;
-    let entries = intake.take(letter("lab/policy", policy));
+    let entries = take(&mut intake, letter("lab/policy", policy));
     assert_eq!(entries[0].folder, Folder::Lab);
     assert_eq!(parse(&entries[0])["topic"], "lab/policy");
     let retained = |payload| Letter {
         retained: true,
         ..letter("lab/policy", payload)
     };
-    assert_eq!(intake.take(retained(policy)), []);
-    assert_eq!(intake.take(retained(br#"{"window":1}"#)).len(), 1);
-    let entries = intake.take(letter("lab/alerts/a-1", b""));
+    assert_eq!(take(&mut intake, retained(policy)), []);
+    assert_eq!(take(&mut intake, retained(br#"{"window":1}"#)).len(), 1);
+    let entries = take(&mut intake, letter("lab/alerts/a-1", b""));
     assert_eq!(parse(&entries[0])["payload"], Value::Null);
     refused("lab/alerts/a-1", b"{");
     refused("lab/alerts/a-1", b"{\n}");
@@ -206,15 +272,24 @@ fn papers_of_the_lab_are_kept_but_not_what_the_broker_repeats() {
 #[test]
 fn health_and_acks_are_not_recorded() {
     let mut intake = intake();
-    assert_eq!(intake.take(letter("lab/192.168.0.133/health", b"{}")), []);
-    assert_eq!(intake.take(letter("lab/192.168.0.133/ack", b"{}")), []);
+    assert_eq!(
+        take(&mut intake, letter("lab/192.168.0.133/health", b"{}")),
+        []
+    );
+    assert_eq!(
+        take(&mut intake, letter("lab/192.168.0.133/ack", b"{}")),
+        []
+    );
     assert_eq!(intake.tally(), Tally::default());
 }
 
 #[test]
 fn what_a_full_quarantine_does_not_keep_is_counted() {
-    let mut intake = Intake::new(Root::default(), Quarantine::new(CAP));
-    assert_eq!(intake.take(letter("lab/x/usb", b"{}")), []);
+    let mut intake = Intake {
+        quarantine: Quarantine::new(CAP),
+        ..intake()
+    };
+    assert_eq!(take(&mut intake, letter("lab/x/usb", b"{}")), []);
     let tally = intake.tally();
     assert_eq!((tally.refused, tally.overflow), (1, 1));
 }
@@ -222,7 +297,7 @@ fn what_a_full_quarantine_does_not_keep_is_counted() {
 proptest! {
     #[test]
     fn whatever_comes_each_line_is_one_object_of_json(topic in "(lab/)?(192.168.0.133/|policy|alerts/a)?(usb|net|status)?\\PC{0,8}", payload: Vec<u8>) {
-        for entry in intake().take(letter(&topic, &payload)) {
+        for entry in take(&mut intake(), letter(&topic, &payload)) {
             prop_assert!(parse(&entry).is_object());
             prop_assert_eq!(entry.line.iter().filter(|byte| **byte == b'\n').count(), 1);
         }
@@ -233,7 +308,7 @@ proptest! {
         let mut payload = event(1, Digest::ZERO);
         let at = at % payload.len();
         payload[at] = byte;
-        for entry in intake().take(letter(USB, &payload)) {
+        for entry in take(&mut intake(), letter(USB, &payload)) {
             prop_assert!(parse(&entry).is_object());
         }
     }

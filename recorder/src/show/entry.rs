@@ -112,7 +112,7 @@ fn read_note(time: Timestamp, text: &str) -> Entry {
     match serde_json::from_str::<Note>(text) {
         Ok(note) => Entry {
             time,
-            ip: Some(note.ip()),
+            ip: note.ip(),
             content: Content::Note(note),
         },
         Err(_) => Entry {

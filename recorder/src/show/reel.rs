@@ -57,7 +57,7 @@ impl fmt::Display for BadLine {
 }
 
 /// What the user named.
-pub(super) struct Library {
+pub(crate) struct Library {
     path: PathBuf,
     only: Option<IpAddr>,
     reels: Vec<Reel>,
@@ -65,7 +65,7 @@ pub(super) struct Library {
 
 impl Library {
     /// Opens a directory or file; `only` leaves other PCs' folders alone.
-    pub(super) fn open(path: &Path, only: Option<IpAddr>) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, only: Option<IpAddr>) -> anyhow::Result<Self> {
         let mut library = Self {
             path: path.to_owned(),
             only: only.map(|ip| ip.to_canonical()),
@@ -85,7 +85,7 @@ impl Library {
         Ok(library)
     }
 
-    pub(super) fn reels(&mut self) -> &mut [Reel] {
+    pub(crate) fn reels(&mut self) -> &mut [Reel] {
         &mut self.reels
     }
 
@@ -155,7 +155,7 @@ fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 type Shelf = BTreeSet<(Option<FileName>, PathBuf)>;
 
 /// The files of one folder, one after the other.
-pub(super) struct Reel {
+pub(crate) struct Reel {
     folder: PathBuf,
     ip: Option<IpAddr>,
     known: HashSet<PathBuf>,
@@ -166,10 +166,13 @@ pub(super) struct Reel {
 }
 
 /// A line without its line feed, or the beginning of one that is wrong.
-struct RawLine {
-    number: u64,
-    text: Vec<u8>,
-    wrong: Option<&'static str>,
+pub(crate) struct RawLine {
+    /// Its number in its file, from 1.
+    pub(crate) number: u64,
+    /// Its bytes.
+    pub(crate) text: Vec<u8>,
+    /// Why it is none.
+    pub(crate) wrong: Option<&'static str>,
 }
 
 impl Reel {
@@ -196,8 +199,19 @@ impl Reel {
         self.unread.extend(new);
     }
 
-    /// The next line; `ending` if nothing will be added to the last file.
+    /// The next line, read; `ending` if nothing will be added to the last file.
     pub(super) fn next(&mut self, ending: bool) -> anyhow::Result<Option<Item>> {
+        let line = self.next_raw(ending)?;
+        Ok(line.map(|line| self.item(line)))
+    }
+
+    /// The file of the line that was given last.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.sheet.as_ref().map(|sheet| sheet.path.as_path())
+    }
+
+    /// The next line; `ending` if nothing will be added to the last file.
+    pub(crate) fn next_raw(&mut self, ending: bool) -> anyhow::Result<Option<RawLine>> {
         while self.lines.is_empty() {
             let over = ending || !self.unread.is_empty();
             match &mut self.sheet {
@@ -215,8 +229,7 @@ impl Reel {
                 },
             }
         }
-        let line = self.lines.pop_front();
-        Ok(line.map(|line| self.item(line)))
+        Ok(self.lines.pop_front())
     }
 
     fn item(&mut self, line: RawLine) -> Item {
@@ -225,10 +238,7 @@ impl Reel {
             Some(wrong) => Err(wrong.to_owned()),
         };
         let content = content.map_err(|why| BadLine {
-            file: self
-                .sheet
-                .as_ref()
-                .map_or_else(PathBuf::new, |sheet| sheet.path.clone()),
+            file: self.file().map_or_else(PathBuf::new, Path::to_owned),
             number: line.number,
             why,
             excerpt: harmless(str_of(&line.text)),

@@ -22,7 +22,7 @@ use super::{
     entry::{Content, Entry, Quarantined},
     traffic,
 };
-use crate::record::{Note, Sighting};
+use crate::record::{Note, Oddity, Sighting};
 
 /// Clocks that are this near are the same, in milliseconds.
 const SAME_TIME_MS: u64 = 5_000;
@@ -316,16 +316,35 @@ fn unknown_words(fields: &Fields) -> String {
 fn note_words(note: &Note) -> String {
     match note {
         Note::Gap(missing) => format!(
-            "GAP: events {} to {} of journal {} were never received",
+            "GAP: the agent has lost events {} to {} of journal {}",
             missing.from, missing.to, missing.journal
         ),
-        Note::Late(missing) => format!(
-            "the recorder had not heard of journal {} since its start: events {} to {} are in an earlier file or missing",
-            missing.journal, missing.from, missing.to
+        Note::Late(oddity) => format!(
+            "LATE: what follows happened {} before it came",
+            span(oddity)
+        ),
+        Note::ClockJump(oddity) => format!("CLOCK: the PC's clock jumped by {}", span(oddity)),
+        Note::SecondJournal(oddity) => format!(
+            "TWO AGENTS: journal {} goes on although another was begun since",
+            oddity.journal
+        ),
+        Note::OtherHost(_) => "ANOTHER MACHINE speaks under this address from here on".to_owned(),
+        Note::Heads { heads } => format!("signed state of {} files", heads.len()),
+        Note::Retention { before, files } => format!(
+            "removed {} files with records from before {}",
+            files.len(),
+            clock(*before)
         ),
         Note::Online(sighting) => format!("agent online ({})", sighting_words(sighting)),
         Note::Offline(sighting) => format!("agent offline ({})", sighting_words(sighting)),
     }
+}
+
+fn span(oddity: &Oddity) -> String {
+    let ms = oddity.ms.unwrap_or_default();
+    let sign = if ms < 0 { "-" } else { "" };
+    let seconds = ms.unsigned_abs() / 1000;
+    format!("{sign}{seconds} s")
 }
 
 fn sighting_words(sighting: &Sighting) -> String {

@@ -1,19 +1,30 @@
-//! What the store does before the first line: takes the lock, and cuts what a power loss tore.
+//! What the store does beside its lines: lock, key, marks and other small files; what a power loss tore is cut.
 //!
-//! Each run begins new files and brings a file to the disk before it leaves it, so only the newest file of a
-//! folder can end in the middle of a line. Its tail is cut after the last line feed; nothing else is touched.
+//! Each run begins new files, so only the newest file of a folder can end in the middle of a line. Its tail is cut
+//! after the last line feed; nothing else is touched. A small file is replaced as a whole, by a rename.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{ErrorKind, Read as _, Seek as _, SeekFrom},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
-use tracing::warn;
+use anyhow::{Context as _, anyhow, bail};
+use labwatch_contract::{
+    chain::Hasher,
+    checkpoint::{Checkpoint, FileHead, Key, unhex},
+    time::Timestamp,
+};
+use serde::Deserialize;
+use tracing::{info, warn};
+use uuid::Uuid;
 
-use crate::filing::{FileName, Folder};
+use super::Failure;
+use crate::{
+    filing::{FileName, Folder},
+    marks::Marks,
+};
 
 /// How much is read at once in search of a line feed, from the end.
 const STEP: u64 = 64 * 1024;
@@ -52,6 +63,149 @@ pub(super) fn cut_torn_lines(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The marks of the store; those of a new one if there is none yet.
+pub(super) fn marks(dir: &Path) -> anyhow::Result<Marks> {
+    let path = dir.join("marks");
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let read = Marks::from_text(&text);
+            read.map_err(|error| anyhow!("{}: {error}", path.display()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut marks = Marks::new(Uuid::new_v4());
+            replace(dir, "marks", &marks.write())?;
+            info!("a new store: {}", marks.store());
+            Ok(marks)
+        }
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+}
+
+/// The key of the store, made at the first start.
+pub(super) fn key(dir: &Path) -> anyhow::Result<Key> {
+    let path = dir.join("key");
+    let secret: [u8; 32] = match fs::read_to_string(&path) {
+        Ok(text) => {
+            unhex(text.trim_end()).with_context(|| format!("{} is no key", path.display()))?
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut secret = [0; 32];
+            File::open("/dev/urandom")
+                .and_then(|mut random| random.read_exact(&mut secret))
+                .context("no random numbers for a key")?;
+            let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            replace(dir, "key", format!("{text}\n").as_bytes())?;
+            secret
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+        }
+    };
+    Ok(Key::new(&secret))
+}
+
+/// The last checkpoint, as far as its file knows.
+pub(crate) fn last_checkpoint(dir: &Path) -> anyhow::Result<Option<Checkpoint>> {
+    let path = dir.join("checkpoint");
+    match fs::read(&path) {
+        Ok(text) => {
+            let read = serde_json::from_slice(&text);
+            read.with_context(|| path.display().to_string()).map(Some)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Raises `last` to a later checkpoint among these lines of the record.
+pub(super) fn find_checkpoint(lines: &[u8], last: &mut Option<Checkpoint>) {
+    #[derive(Deserialize)]
+    struct Line {
+        payload: Checkpoint,
+    }
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Ok(Line { payload }) = serde_json::from_slice(line) else {
+            continue;
+        };
+        if last
+            .as_ref()
+            .is_none_or(|last| last.lab.number < payload.lab.number)
+        {
+            *last = Some(payload);
+        }
+    }
+}
+
+/// The head of the first `bytes` of a file.
+pub(super) fn head(dir: &Path, file: &str, bytes: u64) -> anyhow::Result<FileHead> {
+    let path = dir.join(file);
+    let mut hasher = Hasher::default();
+    let mut step = Vec::new();
+    let mut reader = File::open(&path)
+        .with_context(|| path.display().to_string())?
+        .take(bytes);
+    while reader.by_ref().take(STEP).read_to_end(&mut step)? > 0 {
+        hasher.add(&step);
+        step.clear();
+    }
+    Ok(FileHead {
+        file: file.to_owned(),
+        bytes,
+        sha256: hasher.digest(),
+    })
+}
+
+/// Puts a small file in the place of the one with this name, on the disk before anything else happens.
+pub(super) fn replace(dir: &Path, name: &str, text: &[u8]) -> Result<(), Failure> {
+    let (path, new) = (dir.join(name), dir.join(format!("{name}.new")));
+    let written = || -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&new)?;
+        file.write_all(text)?;
+        Ok(file)
+    };
+    let file = written().map_err(|error| Failure::retry(&new, &error))?;
+    let synced = file.sync_all();
+    synced.map_err(|error| Failure::fatal(&new, error))?;
+    fs::rename(&new, &path).map_err(|error| Failure::retry(&path, &error))?;
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Failure::fatal(&path, error))
+}
+
+/// Record files that were left before this moment: another one was begun since, or they have been full for an hour.
+pub(super) fn older(dir: &Path, before: Timestamp) -> anyhow::Result<Vec<String>> {
+    // A file takes lines for at most an hour.
+    let begun = FileName::at(before.earlier(std::time::Duration::from_secs(3600)));
+    let mut files = Vec::new();
+    for (name, folder) in names(dir)? {
+        if Folder::from_name(&name).is_none() {
+            continue;
+        }
+        let listed = names(&folder)?.into_iter();
+        let old = listed.filter(|(name, _)| {
+            FileName::from_name(name).is_some_and(|file| file.stem() < begun.stem())
+        });
+        files.extend(old.map(|(file, _)| format!("{name}/{file}")));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Removes files, and folders that are empty then.
+pub(super) fn remove(dir: &Path, files: &[String]) -> anyhow::Result<()> {
+    for file in files {
+        let path = dir.join(file);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
+            }
+            _ => info!("{}: its retention time is over, removed", path.display()),
+        }
+    }
+    Ok(())
+}
+
 /// Bytes of the files in a folder; 0 if it is not there.
 pub(super) fn size(folder: &Path) -> anyhow::Result<u64> {
     let mut sum = 0;
@@ -62,7 +216,7 @@ pub(super) fn size(folder: &Path) -> anyhow::Result<u64> {
 }
 
 /// Names and paths of what is in a directory; none if it is not there. A name that is no text is not ours.
-fn names(dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub(super) fn names(dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let listing = match fs::read_dir(dir) {
         Ok(listing) => listing,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -104,7 +258,9 @@ fn end_of_last_line(file: &mut File, size: u64) -> anyhow::Result<u64> {
         let start = end.saturating_sub(STEP);
         file.seek(SeekFrom::Start(start))?;
         step.clear();
-        file.by_ref().take(end - start).read_to_end(&mut step)?;
+        io::Read::by_ref(file)
+            .take(end - start)
+            .read_to_end(&mut step)?;
         if let Some(at) = step.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + u64::try_from(at)? + 1);
         }

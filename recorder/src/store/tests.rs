@@ -19,7 +19,30 @@ fn entry(folder: Folder, at: &str, line: &str) -> Entry {
 }
 
 fn open(dir: &TempDir) -> Store {
-    Store::open(dir.path(), OPEN_FILES).unwrap()
+    Store::open(dir.path(), Root::default(), OPEN_FILES).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn mark(sequence: u64) -> Standing {
+    Standing {
+        journal: uuid::Uuid::from_u128(7),
+        ip: [192, 168, 0, 133].into(),
+        sequence,
+        digest: None,
+        left: Vec::new(),
+    }
+}
+
+impl Store {
+    fn write(&mut self, entries: Vec<Entry>) -> Result<Vec<Standing>, Failure> {
+        self.stage(entries, Vec::new());
+        let committed = self.commit()?;
+        self.flush()?;
+        Ok(committed)
+    }
 }
 
 /// The records of a folder, oldest first.
@@ -50,37 +73,36 @@ fn lines_go_to_their_pcs_file_in_order() {
     ];
     store.write(batch).unwrap();
     store.write(vec![entry(PC, "09:31:06", "three")]).unwrap();
-    store.sync().unwrap();
     let name = "2026-11-22T09-31-05Z.jsonl".to_owned();
     assert_eq!(
         records(&dir, "192.168.0.133"),
         [(name.clone(), "one\ntwo\nthree\n".to_owned())]
     );
     assert_eq!(records(&dir, "lab"), [(name, "policy\n".to_owned())]);
-}
-
-#[test]
-fn nobody_else_may_read_the_records() {
-    let parent = tempdir().unwrap();
-    let dir = parent.path().join("deep/down");
-    let mut store = Store::open(&dir, OPEN_FILES).unwrap();
-    store.write(vec![entry(PC, "09:31:05", "one")]).unwrap();
-    let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().mode() & 0o7777;
-    assert_eq!(mode(""), 0o700);
-    assert_eq!(mode("lock"), 0o600);
-    assert_eq!(mode("192.168.0.133"), 0o700);
-    assert_eq!(mode("192.168.0.133/2026-11-22T09-31-05Z.jsonl"), 0o600);
+    let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().mode() & 0o777;
+    for path in [
+        "lock",
+        "key",
+        "marks",
+        "192.168.0.133/2026-11-22T09-31-05Z.jsonl",
+    ] {
+        assert_eq!(mode(path), 0o600, "{path}");
+    }
+    for path in ["192.168.0.133", "log"] {
+        assert_eq!(mode(path), 0o700, "{path}");
+    }
 }
 
 #[test]
 fn the_hour_and_64_mib_begin_a_new_file() {
     let dir = tempdir().unwrap();
     let mut store = open(&dir);
-    let batch = vec![
-        entry(PC, "09:59:59.999", "nine"),
-        entry(PC, "10:00:00", "ten"),
-    ];
-    store.write(batch).unwrap();
+    store
+        .write(vec![
+            entry(PC, "09:59:59.999", "nine"),
+            entry(PC, "10:00:00", "ten"),
+        ])
+        .unwrap();
     // 64 MiB in lines of 1 MiB: the last one does not fit.
     let large = "x".repeat(1024 * 1024 - 1);
     for _ in 0..64 {
@@ -121,6 +143,95 @@ fn each_start_begins_a_new_file_and_a_taken_name_gets_a_number() {
 }
 
 #[test]
+fn what_was_committed_is_in_the_files_after_a_crash_exactly_once() {
+    let dir = tempdir().unwrap();
+    for flushed in [false, true] {
+        let mut store = open(&dir);
+        store.stage(
+            vec![entry(PC, "09:31:05", "one"), entry(PC, "09:31:06", "two")],
+            vec![mark(2)],
+        );
+        assert_eq!(store.commit().unwrap(), [mark(2)]);
+        if flushed {
+            store.flush().unwrap();
+        }
+        // Never committed, never acknowledged.
+        store.stage(vec![entry(PC, "09:31:07", "lost")], vec![mark(3)]);
+        drop(store);
+    }
+    let store = open(&dir);
+    assert_eq!(store.marks.standings().collect::<Vec<_>>(), [mark(2)]);
+    let texts: Vec<_> = records(&dir, "192.168.0.133")
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(texts, ["one\ntwo\n", "one\ntwo\n"]);
+    // Nothing is left in the log, and what was found was signed by each of the two starts.
+    assert_eq!(unwritten(dir.path()).unwrap().ends.len(), 0);
+    assert_eq!(store.last.unwrap().lab.number, 2);
+}
+
+#[test]
+fn a_log_torn_at_any_byte_gives_whole_commits_only() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    for number in 1..=3 {
+        store.stage(
+            vec![entry(PC, "09:31:05", &format!("line {number}"))],
+            vec![mark(number)],
+        );
+        store.commit().unwrap();
+    }
+    let log = fs::read_dir(dir.path().join("log"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .max()
+        .unwrap();
+    let marks = fs::read(dir.path().join("marks")).unwrap();
+    let bytes = fs::read(&log).unwrap();
+    drop(store);
+    let mut seen = std::collections::BTreeSet::new();
+    for length in (0..=bytes.len()).step_by(7) {
+        let torn = tempdir().unwrap();
+        fs::create_dir(torn.path().join("log")).unwrap();
+        fs::write(torn.path().join("marks"), &marks).unwrap();
+        fs::write(torn.path().join("log/00000001.log"), &bytes[..length]).unwrap();
+        let store = open(&torn);
+        let sequence = store
+            .marks
+            .standings()
+            .next()
+            .map_or(0, |mark| mark.sequence);
+        let lines: String = (1..=sequence)
+            .map(|number| format!("line {number}\n"))
+            .collect();
+        if sequence > 0 {
+            assert_eq!(records(&torn, "192.168.0.133")[0].1, lines);
+        }
+        seen.insert(sequence);
+    }
+    assert!(
+        seen.into_iter().eq(0..3),
+        "all but the last frame, which the steps may miss"
+    );
+}
+
+#[test]
+fn a_log_that_is_applied_twice_gives_each_line_once() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    store.stage(vec![entry(PC, "09:31:05", "one")], vec![mark(1)]);
+    store.commit().unwrap();
+    let log = dir.path().join("log/00000002.log");
+    let bytes = fs::read(&log).unwrap();
+    drop(store);
+    drop(open(&dir));
+    fs::write(dir.path().join("log/00000001.log"), bytes).unwrap();
+    drop(open(&dir));
+    assert_eq!(records(&dir, "192.168.0.133")[0].1, "one\n");
+}
+
+#[test]
 fn a_torn_last_line_is_cut_at_the_next_start() {
     let dir = tempdir().unwrap();
     let folder = dir.path().join("192.168.0.133");
@@ -152,7 +263,7 @@ fn what_is_not_the_recorders_is_left_alone() {
 fn a_directory_has_one_recorder() {
     let dir = tempdir().unwrap();
     let first = open(&dir);
-    let second = Store::open(dir.path(), OPEN_FILES).unwrap_err();
+    let second = Store::open(dir.path(), Root::default(), OPEN_FILES).unwrap_err();
     assert!(second.to_string().contains("another recorder"), "{second}");
     drop(first);
     open(&dir);
@@ -161,18 +272,18 @@ fn a_directory_has_one_recorder() {
 #[test]
 fn three_thousand_pcs_are_kept_with_64_open_files() {
     let dir = tempdir().unwrap();
-    let mut store = Store::open(dir.path(), 64).unwrap();
+    let mut store = Store::open(dir.path(), Root::default(), 64).unwrap();
     let pcs: Vec<_> = (0..3000_u32)
         .map(|number| Folder::Pc(Ipv4Addr::from(0x0a00_0000 + number).into()))
         .collect();
     for round in ["one", "two", "three"] {
-        for batch in pcs.chunks(BATCH) {
+        for batch in pcs.chunks(1000) {
             let batch = batch.iter().map(|pc| entry(*pc, "09:31:05", round));
             store.write(batch.collect()).unwrap();
-            assert!(store.open.values_mut().count() <= 64);
+            assert!(store.files.open_count() <= 64);
         }
     }
-    store.sync().unwrap();
+    store.close(now()).unwrap();
     for pc in pcs {
         let text = "one\ntwo\nthree\n".to_owned();
         let name = "2026-11-22T09-31-05Z.jsonl".to_owned();
@@ -181,54 +292,70 @@ fn three_thousand_pcs_are_kept_with_64_open_files() {
 }
 
 #[test]
-fn a_file_that_was_taken_away_is_begun_anew() {
+fn what_cannot_be_written_is_kept_and_named_and_goes_when_it_can() {
     let dir = tempdir().unwrap();
-    let mut store = Store::open(dir.path(), 1).unwrap();
-    store.write(vec![entry(PC, "09:31:05", "one")]).unwrap();
+    let mut store = open(&dir);
+    let way = dir.path().join("192.168.0.133");
+    fs::write(&way, "in the way").unwrap();
+    store.stage(vec![entry(PC, "09:31:05", "one")], vec![mark(1)]);
+    let told = match store.commit() {
+        Err(Failure::Retry(told)) => told,
+        other => panic!("{other:?}"),
+    };
+    assert!(told.contains("192.168.0.133"), "{told}");
+    fs::remove_file(way).unwrap();
+    assert_eq!(store.commit().unwrap(), [mark(1)]);
+    store.flush().unwrap();
+    assert_eq!(records(&dir, "192.168.0.133")[0].1, "one\n");
+}
+
+#[test]
+fn checkpoints_follow_on_each_other_over_a_restart() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    store.write(vec![entry(PC, "09:31:05", "{}")]).unwrap();
+    let first: Checkpoint = serde_json::from_slice(&store.checkpoint(now()).unwrap()).unwrap();
+    store.write(vec![entry(PC, "09:31:06", "{}")]).unwrap();
+    store.close(now()).unwrap();
+    let second = last_checkpoint(dir.path()).unwrap().unwrap();
+    assert_eq!((first.lab.number, second.lab.number), (1, 2));
+    assert_eq!(second.lab.prev, first.lab.root);
+    assert!(second.verify().is_ok() && second.key == first.key);
+    // Lost with the file, but not with the log.
+    let mut store = open(&dir);
+    store.write(vec![entry(PC, "09:31:07", "{}")]).unwrap();
+    let before = fs::read(dir.path().join("checkpoint")).unwrap();
+    store.checkpoint(now()).unwrap();
+    drop(store);
+    fs::write(dir.path().join("checkpoint"), before).unwrap();
+    assert_eq!(open(&dir).last.unwrap().lab.number, 4);
+}
+
+#[test]
+fn records_go_when_their_time_is_over_and_a_note_says_so() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
     store
-        .write(vec![entry(Folder::Lab, "09:31:05", "x")])
+        .write(vec![
+            entry(PC, "09:31:05", "old"),
+            entry(Folder::Lab, "11:59:00", "new"),
+        ])
         .unwrap();
-    fs::remove_dir_all(dir.path().join("192.168.0.133")).unwrap();
-    store.write(vec![entry(PC, "09:31:06", "two")]).unwrap();
-    let name = "2026-11-22T09-31-06Z.jsonl".to_owned();
-    assert_eq!(records(&dir, "192.168.0.133"), [(name, "two\n".to_owned())]);
-}
-
-#[test]
-fn what_cannot_be_written_is_an_error_that_names_it() {
-    let dir = tempdir().unwrap();
-    let mut store = open(&dir);
-    fs::write(dir.path().join("192.168.0.133"), "in the way").unwrap();
-    let error = store.write(vec![entry(PC, "09:31:05", "one")]).unwrap_err();
-    assert!(error.to_string().contains("192.168.0.133"), "{error}");
-}
-
-#[test]
-fn a_full_disk_ends_the_writer_with_an_error_that_names_the_file() {
-    let dir = tempdir().unwrap();
-    let mut store = open(&dir);
-    let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-    store.write(vec![entry(PC, "09:31:05", "one")]).unwrap();
-    store.keep_open(PC, "/dev/full".into(), full).unwrap();
-    let (orders, queue) = mpsc::channel(2);
-    let order = Order::Write(entry(PC, "09:31:06", "two"));
-    orders.blocking_send(order).unwrap();
-    let error = write_queue(store, queue).unwrap_err();
-    assert!(error.to_string().contains("/dev/full"), "{error}");
-}
-
-#[test]
-fn the_writer_brings_all_to_the_disk_when_its_queue_ends() {
-    let dir = tempdir().unwrap();
-    let (orders, queue) = mpsc::channel(8);
-    for (at, line) in [("09:31:05", "one"), ("09:31:06", "two")] {
-        let order = Order::Write(entry(PC, at, line));
-        orders.blocking_send(order).unwrap();
-        orders.blocking_send(Order::Sync).unwrap();
-    }
-    drop(orders);
-    write_queue(open(&dir), queue).unwrap();
-    assert_eq!(records(&dir, "192.168.0.133")[0].1, "one\ntwo\n");
+    let day = Duration::from_secs(24 * 3600);
+    assert!(!store.expire(day, now()).unwrap());
+    let later = "2026-11-23T10:40:00Z".parse().unwrap();
+    assert!(store.expire(day, later).unwrap());
+    store.close(later).unwrap();
+    assert_eq!(records(&dir, "192.168.0.133"), []);
+    let lab: String = records(&dir, "lab")
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert!(
+        lab.contains("192.168.0.133/2026-11-22T09-31-05Z.jsonl"),
+        "{lab}"
+    );
+    assert!(lab.contains("retention") && lab.contains("new"), "{lab}");
 }
 
 #[test]

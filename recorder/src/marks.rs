@@ -1,0 +1,175 @@
+//! The durable marks of a store as its file holds them: they outlive the retention of the records.
+//!
+//! ```text
+//! <dir>/marks    {"recorder":"<store id>"}          and then one line a journal:
+//!                {"journal":…,"ip":…,"sequence":…,"digest":…}
+//! ```
+//!
+//! Of one address the newest journals stay, as many as the ledger remembers. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    ledger::{JOURNALS_PER_PC, Standing},
+    record::json_line,
+};
+
+/// The marks of one store.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    store: Uuid,
+    standings: BTreeMap<(Uuid, IpAddr), Standing>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Title {
+    recorder: Uuid,
+}
+
+impl Marks {
+    /// None yet.
+    pub(crate) fn new(store: Uuid) -> Self {
+        Self {
+            store,
+            standings: BTreeMap::new(),
+        }
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// The number of the first line that is none of ours: marks must not be guessed.
+    pub(crate) fn from_text(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().enumerate();
+        let said = |(at, error): (usize, serde_json::Error)| format!("line {}: {error}", at + 1);
+        let (_, first) = lines.next().ok_or("the file is empty")?;
+        let title: Title = serde_json::from_str(first).map_err(|error| said((0, error)))?;
+        let mut marks = Self::new(title.recorder);
+        for (at, line) in lines {
+            let standing = serde_json::from_str(line).map_err(|error| said((at, error)))?;
+            marks.apply([standing]);
+        }
+        Ok(marks)
+    }
+
+    /// The whole file.
+    pub(crate) fn write(&mut self) -> Vec<u8> {
+        self.prune();
+        let mut text = json_line(&Title {
+            recorder: self.store,
+        });
+        for standing in self.standings.values() {
+            text.extend(json_line(standing));
+        }
+        text
+    }
+
+    /// These are durable now.
+    pub(crate) fn apply(&mut self, standings: impl IntoIterator<Item = Standing>) {
+        for mut standing in standings {
+            for ip in standing.left.drain(..) {
+                self.standings.remove(&(standing.journal, ip));
+            }
+            self.standings
+                .insert((standing.journal, standing.ip), standing);
+        }
+    }
+
+    /// The store's id.
+    pub(crate) fn store(&self) -> Uuid {
+        self.store
+    }
+
+    /// All marks.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = Standing> {
+        self.standings.values().cloned()
+    }
+
+    /// Forgets what the ledger has forgotten.
+    fn prune(&mut self) {
+        let mut of_pc: HashMap<IpAddr, usize> = HashMap::new();
+        let newest_first = self.standings.keys().rev().copied();
+        let old: Vec<_> = newest_first
+            .filter(|(_, ip)| {
+                let count = of_pc.entry(*ip).or_default();
+                *count += 1;
+                *count > JOURNALS_PER_PC
+            })
+            .collect();
+        for key in old {
+            self.standings.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn standing(journal: u128, ip: [u8; 4]) -> Standing {
+        Standing {
+            journal: Uuid::from_u128(journal),
+            ip: ip.into(),
+            sequence: 7,
+            digest: None,
+            left: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_an_address_that_was_left_is_void() {
+        let mut marks = Marks::new(Uuid::from_u128(9));
+        marks.apply([standing(1, [10, 0, 0, 1])]);
+        let left = vec![[10, 0, 0, 1].into()];
+        marks.apply([Standing {
+            left,
+            ..standing(1, [10, 0, 0, 2])
+        }]);
+        let text = String::from_utf8(marks.write()).unwrap();
+        let read = Marks::from_text(&text).unwrap();
+        assert_eq!(read.store(), Uuid::from_u128(9));
+        assert_eq!(
+            read.standings().collect::<Vec<_>>(),
+            [standing(1, [10, 0, 0, 2])]
+        );
+    }
+
+    #[test]
+    fn only_the_newest_journals_of_an_address_stay() {
+        let mut marks = Marks::new(Uuid::nil());
+        marks.apply((1..=200).map(|journal| standing(journal, [10, 0, 0, 1])));
+        marks.write();
+        assert_eq!(marks.standings.len(), JOURNALS_PER_PC);
+        assert!(
+            marks
+                .standings
+                .contains_key(&(Uuid::from_u128(200), [10, 0, 0, 1].into()))
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_names_the_line() {
+        assert!(Marks::from_text("").is_err());
+        let mut marks = Marks::new(Uuid::nil());
+        marks.apply([standing(1, [10, 0, 0, 1])]);
+        let text = String::from_utf8(marks.write()).unwrap();
+        assert!(
+            Marks::from_text(&text[..text.len() - 5]).is_err_and(|error| error.contains("line 2"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = Marks::from_text(&text);
+        }
+    }
+}
