@@ -1,4 +1,4 @@
-//! From an MQTT message to a [`Finding`]: topic, payload, rules, roll.
+//! From an MQTT message to [`Finding`]s: topic, payload, rules, roll.
 //!
 //! Whatever is no topic of ours, no valid payload, belongs to another topic than it came by, or lacks the
 //! fields of its action is refused: counted, never shown. Topics that no rule asks for are not read at all; the
@@ -8,13 +8,15 @@ use std::{net::IpAddr, time::Duration};
 
 use labwatch_contract::{
     event::{Event, Head},
+    health::Health,
+    policy::Policy,
     status::Status,
     time::Timestamp,
     topic::{Leaf, Root, Topic},
 };
 
 use crate::rules::{
-    self, Finding,
+    self, Finding, Rules,
     presence::{Roll, Seen},
 };
 
@@ -26,6 +28,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 pub struct Inbox {
     root: Root,
     roll: Roll,
+    rules: Rules,
     refused: u64,
     said: Option<(u64, Duration)>,
     broker_lost: bool,
@@ -40,9 +43,9 @@ enum Refusal {
     Head(#[from] labwatch_contract::event::HeadError),
     #[error("no payload of its topic: {0}")]
     Payload(#[from] serde_json::Error),
-    #[error("a status of another PC")]
+    #[error("a status or heartbeat of another PC")]
     OtherPc,
-    #[error("an event must not be retained")]
+    #[error("an event or heartbeat must not be retained")]
     Retained,
     #[error(transparent)]
     Incomplete(#[from] rules::Incomplete),
@@ -55,10 +58,22 @@ impl Inbox {
         Self {
             root,
             roll: Roll::default(),
+            rules: Rules::default(),
             refused: 0,
             said: None,
             broker_lost: false,
         }
+    }
+
+    /// Judges by another policy from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.rules.set_policy(policy);
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.rules.policy()
     }
 
     /// The broker has accepted us; news only when it had been lost.
@@ -72,12 +87,12 @@ impl Inbox {
         rules::broker::lost(reason, at)
     }
 
-    /// What is to be told of a message, if anything.
-    pub fn handle(&mut self, topic: &str, payload: &[u8], seen: Seen) -> Option<Finding> {
+    /// What is to be told of a message.
+    pub fn handle(&mut self, topic: &str, payload: &[u8], seen: Seen) -> Vec<Finding> {
         self.read(topic, payload, seen).unwrap_or_else(|refusal| {
             tracing::debug!("message refused: {refusal}");
             self.refused = self.refused.saturating_add(1);
-            None
+            Vec::new()
         })
     }
 
@@ -94,23 +109,19 @@ impl Inbox {
         Some(self.refused)
     }
 
-    fn read(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        seen: Seen,
-    ) -> Result<Option<Finding>, Refusal> {
+    fn read(&mut self, topic: &str, payload: &[u8], seen: Seen) -> Result<Vec<Finding>, Refusal> {
         match self.root.parse(topic)? {
             Topic::Pc(address, Leaf::Status) => self.status(address, payload, seen),
-            Topic::Pc(address, leaf @ (Leaf::Usb | Leaf::Intranet | Leaf::Interface)) => {
-                event(address, leaf, payload, seen)
+            Topic::Pc(address, Leaf::Health) => self.health(address, payload, seen),
+            Topic::Pc(address, leaf) if leaf.carries_events() => {
+                self.event(address, leaf, payload, seen)
             }
-            Topic::Pc(_, Leaf::Net | Leaf::Internet | Leaf::Health | Leaf::Ack)
+            Topic::Pc(..)
             | Topic::Policy
             | Topic::AgentPolicy
             | Topic::Alert(_)
             | Topic::AlertAck(_)
-            | Topic::Checkpoint => Ok(None),
+            | Topic::Checkpoint => Ok(Vec::new()),
         }
     }
 
@@ -119,30 +130,51 @@ impl Inbox {
         address: IpAddr,
         payload: &[u8],
         seen: Seen,
-    ) -> Result<Option<Finding>, Refusal> {
+    ) -> Result<Vec<Finding>, Refusal> {
         if payload.is_empty() {
             // Somebody of the staff cleared what was retained.
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let status: Status = serde_json::from_slice(payload)?;
         if status.host.ip.to_canonical() != address {
             return Err(Refusal::OtherPc);
         }
-        Ok(self.roll.handle(address, &status, seen))
+        let mut findings = self.rules.handle_status(address, &status, seen);
+        let presence = self.roll.handle(address, &status, seen);
+        findings.extend(presence.and_then(|finding| self.rules.dress(finding, seen.at)));
+        Ok(findings)
     }
-}
 
-fn event(
-    address: IpAddr,
-    leaf: Leaf,
-    payload: &[u8],
-    seen: Seen,
-) -> Result<Option<Finding>, Refusal> {
-    if seen.retained {
-        return Err(Refusal::Retained);
+    fn health(
+        &mut self,
+        address: IpAddr,
+        payload: &[u8],
+        seen: Seen,
+    ) -> Result<Vec<Finding>, Refusal> {
+        if seen.retained {
+            return Err(Refusal::Retained);
+        }
+        let health: Health = serde_json::from_slice(payload)?;
+        if health.host.ip.to_canonical() != address {
+            return Err(Refusal::OtherPc);
+        }
+        Ok(self.rules.handle_health(address, &health, seen.at))
     }
-    Head::from_payload(payload)?.check_topic(leaf)?;
-    Ok(rules::judge(address, &Event::from_payload(payload)?)?)
+
+    fn event(
+        &mut self,
+        address: IpAddr,
+        leaf: Leaf,
+        payload: &[u8],
+        seen: Seen,
+    ) -> Result<Vec<Finding>, Refusal> {
+        if seen.retained {
+            return Err(Refusal::Retained);
+        }
+        Head::from_payload(payload)?.check_topic(leaf)?;
+        let event = Event::from_payload(payload)?;
+        Ok(self.rules.handle_event(address, &event, seen.at)?)
+    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@
 //! | module | owns |
 //! |---|---|
 //! | [`settings`] | flags and environment, checked |
-//! | [`inbox`] | from an MQTT message to a finding; what is invalid is counted |
+//! | [`policy`] | the exam: who sits where, what is allowed, what counts when |
+//! | [`inbox`] | from an MQTT message to findings; what is invalid is counted |
 //! | [`rules`] | what is worth telling, how grave it is, and its words |
 //! | [`incidents`] | many findings, few lines |
+//! | [`learn`] | shell: listens to a quiet lab and proposes what to allow |
 //! | [`mod@line`] | an alert as text or JSON |
 //! | [`popups`] | which alerts pop up, and as what |
 //! | [`watch`] | shell: the service itself, from the broker to console and desktop |
@@ -29,7 +31,13 @@ pub mod inbox;
 pub mod incidents;
 #[cfg(test)]
 mod lab;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: listens to the broker for a time"
+)]
+pub mod learn;
 pub mod line;
+pub mod policy;
 pub mod popups;
 pub mod rules;
 pub mod settings;

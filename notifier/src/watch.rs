@@ -8,14 +8,18 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use chrono::Utc;
-use labwatch_contract::time::Timestamp;
+use labwatch_contract::{
+    policy::Policy,
+    time::Timestamp,
+    topic::{Root, Topic},
+};
 use labwatch_link::{
-    service,
-    session::{Incoming, SessionSettings, session},
+    QoS, service,
+    session::{Incoming, Message, Publisher, SessionSettings, session},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -24,7 +28,8 @@ use crate::{
     inbox::Inbox,
     incidents::{Incidents, Notice},
     line::Style,
-    rules::presence::Seen,
+    policy::source::{LOOK_EVERY, Source},
+    rules::{self, Finding, presence::Seen},
     settings::{self, Settings},
 };
 
@@ -54,14 +59,20 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     service::ready();
     let mut watch = Watch {
         start: Instant::now(),
+        root: settings.connection.root.clone(),
         inbox: Inbox::new(settings.connection.root),
         incidents: Incidents::default(),
+        policy: None,
+        publisher,
         console,
         desktop,
     };
+    if let Some((source, policy)) = settings.policy {
+        watch.policy = Some((source, Instant::now() + LOOK_EVERY));
+        watch.set_policy(policy);
+    }
     let result = watch.follow(&mut incoming, &mut tasks, &stop).await;
     stop.cancel();
-    drop(publisher);
     watch.finish().await;
     while tasks.join_next().await.is_some() {}
     result
@@ -75,7 +86,8 @@ fn session_settings(settings: &Settings) -> SessionSettings {
         // At most 23 characters: any broker takes it.
         client_id: format!("notifier-{id:.12}"),
         connection: settings.connection.clone(),
-        outgoing_queue: 1,
+        // The policy and its part for agents, twice.
+        outgoing_queue: 4,
         incoming_queue: INCOMING,
     }
 }
@@ -93,8 +105,12 @@ fn style(json: bool) -> Style {
 
 struct Watch {
     start: Instant,
+    root: Root,
     inbox: Inbox,
     incidents: Incidents,
+    /// The policy file, and when it is looked at again.
+    policy: Option<(Source, Instant)>,
+    publisher: Publisher,
     console: Console,
     desktop: Option<Desktop>,
 }
@@ -110,12 +126,14 @@ impl Watch {
         let closed = self.console.closed();
         loop {
             let wake = self.incidents.poll_timeout();
+            let look = self.policy.as_ref().map(|(_, look)| *look);
             tokio::select! {
                 message = incoming.recv() => match message {
                     Some(message) => self.take(message),
                     None => return Ok(()),
                 },
                 () = until(wake.map(|wake| self.start + wake)) => self.wake(),
+                () = until(look) => self.look(),
                 Some(ended) = tasks.join_next() => ended.context("a task failed")??,
                 () = closed.cancelled(), if self.desktop.is_none() => {
                     bail!("stdout is closed and there are no pop-ups: nobody can be told");
@@ -127,9 +145,12 @@ impl Watch {
 
     fn take(&mut self, incoming: Incoming) {
         let at = Timestamp::from(Utc::now());
-        let finding = match incoming {
-            Incoming::Connected(_) => self.inbox.connected(at),
-            Incoming::Disconnected { reason } => Some(self.inbox.disconnected(&reason, at)),
+        let findings = match incoming {
+            Incoming::Connected(_) => {
+                self.publish_policy();
+                self.inbox.connected(at).into_iter().collect()
+            }
+            Incoming::Disconnected { reason } => vec![self.inbox.disconnected(&reason, at)],
             Incoming::Message(message) => {
                 let seen = Seen {
                     at,
@@ -138,13 +159,72 @@ impl Watch {
                 self.inbox.handle(&message.topic, &message.payload, seen)
             }
         };
+        self.file(findings);
+        if let Some(refused) = self.inbox.refusals_to_say(self.now()) {
+            warn!("{refused} messages so far were no valid event or status and were not shown");
+        }
+    }
+
+    fn file(&mut self, findings: Vec<Finding>) {
         let now = self.now();
-        if let Some(finding) = finding {
+        for finding in findings {
             let notices = self.incidents.handle(finding, now);
             self.tell(notices);
         }
-        if let Some(refused) = self.inbox.refusals_to_say(now) {
-            warn!("{refused} messages so far were no valid event or status and were not shown");
+    }
+
+    /// Looks whether the policy file has changed.
+    fn look(&mut self) {
+        let Some((source, look)) = &mut self.policy else {
+            return;
+        };
+        *look = Instant::now() + LOOK_EVERY;
+        let at = Timestamp::from(Utc::now());
+        let finding = match source.look() {
+            None => return,
+            Some(Ok(policy)) => {
+                info!("the policy has changed and is in force");
+                self.set_policy(policy);
+                self.publish_policy();
+                rules::policy::in_force(&self.inbox.policy().exam, at)
+            }
+            Some(Err(why)) => {
+                warn!("the policy has changed and is refused, the old one stays: {why}");
+                rules::policy::refused(&why, at)
+            }
+        };
+        self.file(vec![finding]);
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        self.incidents.set_cool_downs(policy.cool_downs.clone());
+        self.inbox.set_policy(policy);
+    }
+
+    /// Publishes the policy, where there is a file, to staff, and its part without seats to the agents.
+    fn publish_policy(&self) {
+        if self.policy.is_none() {
+            return;
+        }
+        let policy = self.inbox.policy();
+        let payloads = [
+            (Topic::Policy, serde_json::to_vec(policy)),
+            (Topic::AgentPolicy, serde_json::to_vec(&policy.for_agents())),
+        ];
+        for (topic, payload) in payloads {
+            let published = payload.map_err(anyhow::Error::from).and_then(|payload| {
+                let message = Message {
+                    topic: self.root.text(&topic),
+                    payload: payload.into(),
+                    qos: QoS::AtLeastOnce,
+                    retain: true,
+                };
+                Ok(self.publisher.try_publish(message)?)
+            });
+            if let Err(error) = published {
+                // With the next connection it goes out again.
+                warn!("the policy could not be published: {error}");
+            }
         }
     }
 
@@ -166,6 +246,7 @@ impl Watch {
 
     async fn finish(self) {
         drop(self.desktop);
+        drop(self.publisher);
         self.console.finish().await;
     }
 

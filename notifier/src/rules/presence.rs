@@ -17,9 +17,13 @@ use uuid::Uuid;
 
 use super::{Finding, Rule, some};
 
-const CAME: Rule = Rule::new("agent", "agent-online", "PC connected");
-const WENT: Rule = Rule::new("agent", "agent-offline", "PC gone");
-const PARTLY_BLIND: Rule = Rule::new("agent", "agent-degraded", "Agent does not see everything");
+/// What its incidents are about.
+pub(super) const SUBJECT: &str = "agent";
+const CAME: Rule = Rule::ending(SUBJECT, "agent-online", "PC connected");
+const WENT: Rule = Rule::lasting(SUBJECT, "agent-offline", "PC gone");
+const PARTLY_BLIND: Rule =
+    Rule::lasting(SUBJECT, "agent-degraded", "Agent does not see everything");
+pub(super) const RULES: &[Rule] = &[CAME, WENT, PARTLY_BLIND];
 
 /// Most PCs that are remembered.
 const MAX_PCS: usize = 4096;
@@ -142,6 +146,7 @@ fn finding(
         rule,
         severity,
         host: Some(AlertHost { ip: address, name }),
+        seat: None,
         object: "agent".into(),
         // The address stands right before the word, as it always did: `192.168.0.133 connected`.
         message: format!("{address} {text} ({known_as}agent {version})"),

@@ -17,4 +17,6 @@ mod desktop;
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 mod lab;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod rig;
