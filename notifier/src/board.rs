@@ -77,6 +77,17 @@ pub struct Memory {
     pub unacknowledged: usize,
 }
 
+/// An acknowledgement that came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Acknowledged {
+    /// The incident's id.
+    pub incident: String,
+    /// What it was.
+    pub verdict: Verdict,
+    /// What is to be told of it, when it is news and the incident is known.
+    pub line: Option<Alert>,
+}
+
 /// A payload that is none of its topic.
 #[derive(Debug, thiserror::Error)]
 #[error("no payload of its topic: {0}")]
@@ -148,11 +159,11 @@ impl Board {
         self.settles = None;
     }
 
-    /// Takes a message, if it is one of the board; gives what is to be told of it.
+    /// Takes a message, if it is one of the board; gives the acknowledgement that it is, if it is one.
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn read(&mut self, message: &Message) -> Result<Option<Alert>, Unreadable> {
+    pub fn read(&mut self, message: &Message) -> Result<Option<Acknowledged>, Unreadable> {
         let below = message.topic.strip_prefix(&self.prefix);
         // Nearly all messages are of PCs; one look tells them apart.
         match below.map(|_| self.root.parse(&message.topic)) {

@@ -3,7 +3,8 @@
 //! Findings of one PC, subject and object are one incident; its first one is told at once. The same again
 //! waits for a cool-down that doubles each time; a change (a stick that was told as connected is disconnected) is
 //! told at once while the incident has credit. So the last state is always told, a flapping plug only now and
-//! then.
+//! then. What ends is said: by the finding that ends it, or when a passing thing has been quiet for 20 minutes. What is
+//! critical is told again and again until it is acknowledged.
 //!
 //! ```text
 //! finding --> incident --due--> budget of its PC, budget of all --> Notice
@@ -28,13 +29,17 @@ use std::{
 };
 
 use labwatch_contract::{
-    alert::{AlertHost, Severity},
+    alert::{AlertHost, Severity, Verdict},
     time::Timestamp,
 };
 
 pub use self::notice::Notice;
 pub(crate) use self::notice::word;
-use self::{budget::Budget, incident::Incident, notice::Backlog};
+use self::{
+    budget::Budget,
+    incident::{COOL_DOWN, Incident},
+    notice::Backlog,
+};
 use crate::rules::Finding;
 
 /// Most incidents of one PC that are kept open.
@@ -52,6 +57,8 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(5);
 pub struct Incidents {
     /// The lab's own incidents have no address.
     pcs: BTreeMap<Option<IpAddr>, Pc>,
+    /// Seconds before the same of a rule is told again, where the policy says so.
+    cool_downs: BTreeMap<String, u64>,
     lines: Budget,
     /// Whether something that was due had to wait when last looked.
     crowded: bool,
@@ -128,6 +135,7 @@ impl Default for Incidents {
     fn default() -> Self {
         Self {
             pcs: BTreeMap::new(),
+            cool_downs: BTreeMap::new(),
             lines: Budget::new(100, Duration::from_nanos(33_333_333)),
             crowded: false,
             next: None,
@@ -147,10 +155,34 @@ impl Incidents {
         if possible <= now && !self.crowded {
             // The common case: nobody waits, so there is no need to look at everybody.
             let due = due(self.pcs.range(address..=address), now);
-            return self.tell(due, now);
+            let notices = self.tell(due, now);
+            let incidents = self.pcs.get(&address).map(|pc| pc.incidents.as_slice());
+            let wake = incidents.into_iter().flatten().filter_map(Incident::wake);
+            self.wake_at(wake.min());
+            return notices;
         }
-        self.next = Some(self.next.map_or(possible, |next| next.min(possible)));
+        self.wake_at(Some(possible));
         self.handle_timeout(now)
+    }
+
+    /// Cool-downs of the policy, by the rule's id; what is open already keeps its own.
+    pub fn set_cool_downs(&mut self, seconds: BTreeMap<String, u64>) {
+        self.cool_downs = seconds;
+    }
+
+    /// Somebody has acknowledged the incident with this id; whether it is open here.
+    pub fn handle_ack(&mut self, id: &str, verdict: Verdict) -> bool {
+        let all = self.pcs.values_mut().flat_map(|pc| &mut pc.incidents);
+        let mut acknowledged = false;
+        for incident in all.filter(|incident| incident.has_id(id)) {
+            incident.acknowledge(verdict);
+            acknowledged = true;
+        }
+        acknowledged
+    }
+
+    fn wake_at(&mut self, time: Option<Duration>) {
+        self.next = self.next.into_iter().chain(time).min();
     }
 
     /// When [`Self::handle_timeout`] wants to be called, if nothing comes before.
@@ -179,16 +211,18 @@ impl Incidents {
         if !self.pcs.contains_key(&address) {
             self.make_room();
         }
+        let cool_down = self.cool_downs.get(finding.rule.id).copied();
+        let cool_down = cool_down.map_or(COOL_DOWN, Duration::from_secs);
         let pc = self
             .pcs
             .entry(address)
             .or_insert_with(|| Pc::new(finding.host.clone()));
         let known = pc.incidents.iter_mut().find(|known| known.is_of(&finding));
         let due = match known {
-            Some(incident) => incident.again(finding, now),
+            Some(incident) => incident.again(finding, now, cool_down),
             None => {
                 self.given_up += pc.make_room();
-                pc.incidents.push(Incident::new(finding, now));
+                pc.incidents.push(Incident::new(finding, now, cool_down));
                 now
             }
         };
@@ -218,13 +252,14 @@ impl Incidents {
     /// Drops incidents that have been quiet, and gives up telling what has waited too long.
     fn forget(&mut self, now: Duration) {
         for pc in self.pcs.values_mut() {
-            pc.incidents.retain(|incident| !incident.is_over(now));
             for incident in &mut pc.incidents {
+                incident.settle(now);
                 if incident.due().is_some_and(|due| due + GIVE_UP < now) {
-                    incident.give_up();
+                    incident.give_up(now);
                     self.given_up += 1;
                 }
             }
+            pc.incidents.retain(|incident| !incident.is_over(now));
         }
         self.pcs
             .retain(|_, pc| !pc.incidents.is_empty() || !pc.lines.is_ready(now));
@@ -259,8 +294,8 @@ impl Incidents {
         for pc in self.pcs.values() {
             let waiting = pc.incidents.iter().filter(|one| one.is_due(now));
             backlog.add(pc.host.as_ref(), waiting.map(Incident::severity));
-            for due in pc.incidents.iter().filter_map(Incident::due) {
-                let possible = due.max(pc.lines.ready_at()).max(self.lines.ready_at());
+            for wake in pc.incidents.iter().filter_map(Incident::wake) {
+                let possible = wake.max(pc.lines.ready_at()).max(self.lines.ready_at());
                 backlog.wake_at(possible);
             }
         }

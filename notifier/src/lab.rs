@@ -12,7 +12,7 @@ pub(crate) fn event(ip: &str, action: &str, extra: Value) -> Vec<u8> {
     let mut event = json!({
         "@timestamp": "2026-11-22T09:31:05.123Z",
         "event": {"action": action, "sequence": 42},
-        "host": {"ip": ip, "name": name(ip), "id": "a1", "boot": {"id": "b1"}},
+        "host": {"ip": ip, "name": name(ip), "id": id(ip), "boot": {"id": "b1"}},
         "lab": {"journal": "0199aaaa-0000-7000-8000-000000000001", "prev": "0".repeat(64), "uptime_ms": 5_025_000},
     });
     merge(&mut event, extra);
@@ -67,12 +67,58 @@ pub(crate) fn interface(ip: &str, action: &str, name: &str, kind: &str) -> Vec<u
     event(ip, action, json!({"lab": {"interface": interface}}))
 }
 
+/// The same with a default gateway.
+pub(crate) fn with_gateway(payload: &[u8], gateway: &str) -> Vec<u8> {
+    let mut changed: Value = serde_json::from_slice(payload).unwrap();
+    changed["lab"]["interface"]["gateway"] = json!(gateway);
+    serde_json::to_vec(&changed).unwrap()
+}
+
+/// A browser's first contact with a site.
+pub(crate) fn visit(ip: &str, domain: &str, port: u16) -> Vec<u8> {
+    let extra = json!({
+        "source": {"ip": ip, "port": 51000},
+        "destination": {"ip": "203.0.113.80", "port": port, "domain": domain},
+        "network": {"transport": "tcp", "direction": "egress"},
+        "process": {"name": "firefox", "pid": 4711, "user": {"name": "alice"}},
+        "lab": {"scope": "internet", "attribution": "exact", "name_source": "sni"},
+    });
+    event(ip, "internet-access", extra)
+}
+
+/// A traffic report that names one peer.
+pub(crate) fn report(ip: &str, peer: &str, sent: u64, received: u64) -> Vec<u8> {
+    let packets = |bytes: u64| bytes.div_ceil(1000);
+    let peer = json!({
+        "ip": peer, "scope": "intranet", "sent_bytes": sent, "received_bytes": received,
+        "sent_packets": packets(sent), "received_packets": packets(received),
+    });
+    let interface = json!({"name": "eth0", "packets": 2, "bytes": sent + received});
+    event(
+        ip,
+        "traffic-report",
+        json!({"lab": {"interfaces": [interface], "peers": [peer]}}),
+    )
+}
+
+/// A heartbeat.
+pub(crate) fn health(ip: &str, figures: Value) -> Vec<u8> {
+    let mut health = json!({
+        "@timestamp": "2026-11-22T09:31:05.123Z",
+        "event": {"action": "heartbeat"},
+        "host": {"ip": ip, "name": name(ip), "id": id(ip), "boot": {"id": "b1"}},
+        "lab": {"cpu_percent": 5.0, "memory_used_percent": 40.0, "disk_used_percent": 30.0},
+    });
+    merge(&mut health, json!({"lab": figures}));
+    serde_json::to_vec(&health).unwrap()
+}
+
 /// `online` or `offline`, of the connection with this number.
 pub(crate) fn status(ip: &str, action: &str, reason: &str, connection: u128) -> Vec<u8> {
     let status = json!({
         "@timestamp": "2026-11-22T09:12:04.000Z",
         "event": {"action": action},
-        "host": {"ip": ip, "name": name(ip), "id": "a1", "boot": {"id": "b1"}},
+        "host": {"ip": ip, "name": name(ip), "id": id(ip), "boot": {"id": "b1"}},
         "agent": {"version": "0.1.0"},
         "lab": {"reason": reason, "connection": uuid::Uuid::from_u128(connection), "degraded": [], "journals": []},
     });
@@ -84,6 +130,11 @@ pub(crate) fn with(payload: &[u8], pointer: &str, value: Value) -> Vec<u8> {
     let mut changed: Value = serde_json::from_slice(payload).unwrap();
     *changed.pointer_mut(pointer).unwrap() = value;
     serde_json::to_vec(&changed).unwrap()
+}
+
+/// Its machine id.
+pub(crate) fn id(ip: &str) -> String {
+    format!("id-{ip}")
 }
 
 fn name(ip: &str) -> String {

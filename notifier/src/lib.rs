@@ -10,9 +10,14 @@
 //! | module | owns |
 //! |---|---|
 //! | [`settings`] | flags and environment, checked |
-//! | [`inbox`] | from an MQTT message to a finding; what is invalid is counted |
+//! | [`policy`] | the exam: who sits where, what is allowed, what counts when |
+//! | [`inbox`] | from an MQTT message to findings; what is invalid is counted |
 //! | [`rules`] | what is worth telling, how grave it is, and its words |
+//! | [`silence`] | who is there, and what it means when one falls silent |
 //! | [`incidents`] | many findings, few lines |
+//! | [`board`] | the incidents that the broker retains, and who has dealt with them |
+//! | [`staff`] | shell: lists, acknowledges, mutes from a terminal |
+//! | [`learn`] | shell: listens to a quiet lab and proposes what to allow |
 //! | [`mod@line`] | an alert as text or JSON |
 //! | [`popups`] | which alerts pop up, and as what |
 //! | [`watch`] | shell: the service itself, from the broker to console and desktop |
@@ -32,7 +37,13 @@ pub mod inbox;
 pub mod incidents;
 #[cfg(test)]
 mod lab;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shell: listens to the broker for a time"
+)]
+pub mod learn;
 pub mod line;
+pub mod policy;
 pub mod popups;
 #[expect(
     clippy::disallowed_methods,

@@ -1,7 +1,7 @@
 //! An alert as one line: for people, or as JSON.
 //!
 //! `09:31:05Z  WARNING    192.168.0.133 (pc-33): usb device connected: storage, QEMU USB HARDDRIVE, port 2-1`.
-//! The time is when it happened, by the PC's clock, with its date when that is not today's. The line is never
+//! Where the policy knows the seat, it stands before the address: `A-07 · 192.168.0.133 (pc-33): …`. The time is when it happened, by the PC's clock, with its date when that is not today's. The line is never
 //! cut; foreign text in an alert has been made harmless where the alert was made, and colour is only around
 //! the severity, so nothing but our own codes moves the terminal.
 
@@ -45,10 +45,16 @@ pub fn rings(severity: Severity) -> bool {
 fn text(alert: &Alert, before: &str, after: &str) -> String {
     let severity = word(alert.event.severity).to_uppercase();
     let time = time(alert.lab.last, alert.timestamp);
-    format!("{time}  {before}{severity:<9}{after}  {}", alert.message)
+    let seat = alert.lab.seat.as_ref();
+    let seat = seat.map(|seat| format!("{seat} · ")).unwrap_or_default();
+    format!(
+        "{time}  {before}{severity:<9}{after}  {seat}{}",
+        alert.message
+    )
 }
 
-fn time(happened: Timestamp, written: Timestamp) -> String {
+/// When something happened, in UTC; with its date when that is not the day it is written.
+pub(crate) fn time(happened: Timestamp, written: Timestamp) -> String {
     let (happened, written) = (happened.utc(), written.utc());
     let format = if happened.date_naive() == written.date_naive() {
         "%H:%M:%SZ"

@@ -13,7 +13,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use labwatch_contract::alert::{Alert, Severity};
 
-use crate::incidents::budget::Budget;
+use crate::{incidents::budget::Budget, line::time};
 
 /// Most incidents whose pop-up can be replaced.
 const MAX_REMEMBERED: usize = 64;
@@ -82,8 +82,15 @@ impl Popups {
             .host
             .as_ref()
             .map_or("Lab".into(), |host| host.ip.to_string());
-        let summary = format!("{place}: {}", alert.rule.name);
-        Some(self.popup(&alert.lab.id, summary, &alert.message, severity))
+        let seat = alert.lab.seat.as_ref();
+        let seat = seat.map(|seat| format!("{seat} · ")).unwrap_or_default();
+        let summary = format!("{seat}{place}: {}", alert.rule.name);
+        let body = format!(
+            "{} · {}",
+            time(alert.lab.last, alert.timestamp),
+            alert.message
+        );
+        Some(self.popup(&alert.lab.id, summary, &body, severity))
     }
 
     /// Alerts that were lost on the way here; they count as held back.

@@ -1,25 +1,44 @@
-//! From an event or status to a [`Finding`]: which rule it meets, how grave that is, and the line that says so.
+//! From an event, status or heartbeat to [`Finding`]s: which rule it meets, how grave that is, and the line that says so.
 //!
-//! One file per sensor: `usb`, `network`, `broker`, `notifier`; what silence means stands in [`crate::silence`]. A rule says what happened, who, what, where and by
-//! which program; it never says what it means. Everything foreign in a finding (names of hosts, devices,
-//! programs, domains) has been made harmless, so what comes after may print it as it is.
+//! One file per matter: `usb`, `network` (interfaces), `contacts` (who talks to whom in the lab), `names` (what must not be
+//! contacted), `identity`, `condition` (of the PC), `broker`, `notifier`; what silence means stands in [`crate::silence`]. A rule says what happened, who, what, where and by which
+//! program; it never says what it means. Everything foreign in a finding (names of hosts, devices, programs,
+//! domains) has been made harmless, so what comes after may print it as it is.
 //!
-//! What no rule asks for (traffic reports, internet contacts, actions of another version) gives nothing. An
-//! event without the fields of its action is [`Incomplete`], for the caller to count.
+//! The policy has the last word: what it allows is no finding, and it says how grave a rule is and when the exam is. What
+//! no rule asks for gives nothing. An event without the fields of its action is [`Incomplete`], for the
+//! caller to count. What is remembered of PCs is bounded.
 
 pub(crate) mod broker;
+mod condition;
+mod contacts;
+mod identity;
+mod names;
 mod network;
 pub(crate) mod notifier;
+pub(crate) mod policy;
 mod usb;
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use labwatch_contract::{
     alert::{AlertHost, Severity},
-    event::{Action, Event},
+    event::{Action, Event, Host},
+    health::Health,
+    policy::Policy,
+    status::Status,
     text::harmless,
     time::Timestamp,
 };
+
+use self::{condition::Condition, contacts::Contacts, identity::Identities, network::Links};
+use crate::{
+    policy::Rulebook,
+    silence::{self, Seen},
+};
+
+/// Most PCs of which something is remembered.
+const MAX_PCS: usize = 4096;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,20 +49,71 @@ pub struct Rule {
     pub name: &'static str,
     /// What incidents are about: rules of one subject, PC and object are one incident (a stick came, a stick went).
     pub subject: &'static str,
+    /// What becomes of the incident.
+    pub course: Course,
+}
+
+/// What becomes of an incident after a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Course {
+    /// It was a moment; the incident is over when no more of it comes for a while.
+    Passing,
+    /// It goes on until an [`Course::Ending`] rule of the same subject ends it.
+    Lasting,
+    /// What went on is over.
+    Ending,
 }
 
 impl Rule {
-    /// Whether what it tells ends the incident: a PC is there again, the broker is.
-    pub(crate) fn resolves(self) -> bool {
-        matches!(
-            self.id,
-            "agent-online" | "agent-moved" | "agents-back" | "broker-back"
-        )
+    pub(crate) const fn new(subject: &'static str, id: &'static str, name: &'static str) -> Self {
+        Self {
+            id,
+            name,
+            subject,
+            course: Course::Passing,
+        }
     }
 
-    pub(crate) const fn new(subject: &'static str, id: &'static str, name: &'static str) -> Self {
-        Self { id, name, subject }
+    pub(crate) const fn lasting(
+        subject: &'static str,
+        id: &'static str,
+        name: &'static str,
+    ) -> Self {
+        Self {
+            course: Course::Lasting,
+            ..Self::new(subject, id, name)
+        }
     }
+
+    pub(crate) const fn ending(
+        subject: &'static str,
+        id: &'static str,
+        name: &'static str,
+    ) -> Self {
+        Self {
+            course: Course::Ending,
+            ..Self::new(subject, id, name)
+        }
+    }
+}
+
+/// The ids of all rules, for whoever writes a policy.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    [
+        usb::RULES,
+        network::RULES,
+        contacts::RULES,
+        names::RULES,
+        identity::RULES,
+        condition::RULES,
+        silence::RULES,
+        broker::RULES,
+        notifier::RULES,
+        policy::RULES,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|rule| rule.id)
 }
 
 /// What a rule says of one event.
@@ -55,6 +125,8 @@ pub struct Finding {
     pub severity: Severity,
     /// The PC, its name made harmless; none for what concerns the whole lab.
     pub host: Option<AlertHost>,
+    /// What stands on its desk, where the policy says so. Harmless.
+    pub seat: Option<String>,
     /// What it is about, within the rule's subject: a device and its port, a peer and its port. Harmless.
     pub object: String,
     /// One line for people, complete in itself. Harmless.
@@ -68,40 +140,191 @@ pub struct Finding {
 #[error("{0} is missing")]
 pub struct Incomplete(pub &'static str);
 
-/// What the rules say of an event that came by the topic of the PC at `address`; `None` when none of them asks
-/// for it. The topic says who it was, because the broker vouches for it; the address in the payload may be one
-/// that the PC had before, or a neighbour's.
-///
-/// # Errors
-/// [`Incomplete`] when a field is missing that the action must carry.
-pub fn judge(address: IpAddr, event: &Event) -> Result<Option<Finding>, Incomplete> {
-    let verdict = match event.occurrence.action {
-        Action::DevicePresent
-        | Action::DeviceConnected
-        | Action::DeviceDisconnected
-        | Action::VolumePresent
-        | Action::VolumeMounted
-        | Action::VolumeUnmounted
-        | Action::VolumeRemounted
-        | Action::VolumeRemoved
-        | Action::MediaPresent
-        | Action::MediaInserted
-        | Action::MediaRemoved
-        | Action::EventsLost => usb::judge(&event.occurrence)?,
-        Action::IntranetAccess
-        | Action::ConversationBurst
-        | Action::InterfaceUp
-        | Action::InterfaceDown
-        | Action::AddressChanged
-        | Action::RouteChanged
-        | Action::CaptureGap => network::judge(&event.occurrence, event.host.ip)?,
-        Action::TrafficReport
-        | Action::InternetAccess
-        | Action::Inventory
-        | Action::EventsDropped
-        | Action::Other(_) => None,
-    };
-    Ok(verdict.map(|verdict| verdict.about(address, event)))
+/// The rules, the policy they go by, and what they must remember of each PC.
+#[derive(Debug, Default)]
+pub struct Rules {
+    book: Rulebook,
+    pcs: HashMap<IpAddr, Pc>,
+    identities: Identities,
+}
+
+/// What is remembered of a PC.
+#[derive(Debug, Default)]
+struct Pc {
+    /// Its host name, harmless.
+    name: String,
+    seat: Option<String>,
+    links: Links,
+    contacts: Contacts,
+    condition: Condition,
+}
+
+impl Rules {
+    /// Goes by another policy from now on; what is remembered of the PCs stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.book = Rulebook::new(policy);
+        for pc in self.pcs.values_mut() {
+            pc.seat = None;
+        }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.book.policy()
+    }
+
+    /// What the rules say of an event that came at `at` by the topic of the PC at `address`. The topic says who it was,
+    /// because the broker vouches for it; the address in the payload may be one that the PC had before, or a neighbour's.
+    ///
+    /// # Errors
+    /// [`Incomplete`] when a field is missing that the action must carry.
+    pub fn handle_event(
+        &mut self,
+        address: IpAddr,
+        event: &Event,
+        at: Timestamp,
+    ) -> Result<Vec<Finding>, Incomplete> {
+        self.meet(address, &event.host);
+        let mut findings = self.identities.handle_event(address, event, at);
+        findings.extend(self.judge(address, event)?);
+        Ok(self.dress_all(findings, at))
+    }
+
+    fn judge(&mut self, address: IpAddr, event: &Event) -> Result<Vec<Finding>, Incomplete> {
+        let verdict = match event.occurrence.action {
+            Action::DevicePresent
+            | Action::DeviceConnected
+            | Action::DeviceDisconnected
+            | Action::VolumePresent
+            | Action::VolumeMounted
+            | Action::VolumeUnmounted
+            | Action::VolumeRemounted
+            | Action::VolumeRemoved
+            | Action::MediaPresent
+            | Action::MediaInserted
+            | Action::MediaRemoved
+            | Action::EventsLost
+            | Action::EventsDropped => usb::judge(&event.occurrence)?,
+            Action::InterfaceUp
+            | Action::InterfaceDown
+            | Action::AddressChanged
+            | Action::RouteChanged
+            | Action::CaptureGap => match self.pcs.get_mut(&address) {
+                Some(pc) => pc.links.judge(&event.occurrence, address)?,
+                None => Links::default().judge(&event.occurrence, address)?,
+            },
+            Action::IntranetAccess => return self.contact(address, event),
+            Action::ConversationBurst => contacts::burst(&event.occurrence)?,
+            Action::InternetAccess => names::contact(&self.book, &event.occurrence)?,
+            Action::TrafficReport => return Ok(self.report(address, event)),
+            Action::Inventory | Action::Other(_) => None,
+        };
+        Ok(verdict
+            .map(|verdict| verdict.about(address, event))
+            .into_iter()
+            .collect())
+    }
+
+    /// What the rules say of an agent's hello or farewell, beside who is there.
+    pub fn handle_status(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Vec<Finding> {
+        self.meet(address, &status.host);
+        let findings = self.identities.handle_status(address, status, seen);
+        self.dress_all(findings, seen.at)
+    }
+
+    /// What the rules say of a heartbeat.
+    pub fn handle_health(
+        &mut self,
+        address: IpAddr,
+        health: &Health,
+        at: Timestamp,
+    ) -> Vec<Finding> {
+        self.meet(address, &health.host);
+        let mut findings = self.identities.handle_host(address, &health.host, at);
+        let verdicts = self
+            .pcs
+            .get_mut(&address)
+            .map(|pc| pc.condition.handle(&health.lab, at));
+        let host = self.host(address);
+        findings.extend(verdicts.into_iter().flatten().map(|verdict| {
+            let message = format!("{}: {}", who(&host), verdict.text);
+            verdict.into_finding(host.clone(), message, at)
+        }));
+        self.dress_all(findings, at)
+    }
+
+    /// A finding as the policy wants it: with its seat, as grave as the policy says, and no alarm outside the exam.
+    /// `came` is when it came to us. `None` when it is not to be told.
+    #[must_use]
+    pub fn dress(&self, mut finding: Finding, came: Timestamp) -> Option<Finding> {
+        let address = finding.host.as_ref().map(|host| host.ip);
+        let pc = address.and_then(|address| self.pcs.get(&address));
+        // A PC that was never heard has a seat all the same.
+        let by_address = || Some(harmless(&self.book.seat_at(address?)?.seat));
+        finding.seat = pc.and_then(|pc| pc.seat.clone()).or_else(by_address);
+        if let Some(level) = self.book.level(finding.rule.id) {
+            finding.severity = level.severity()?;
+        }
+        if self.book.is_in_force(finding.time, came) {
+            return Some(finding);
+        }
+        let of_the_lab = finding.host.is_none() || finding.rule.subject == silence::SUBJECT;
+        if finding.severity != Severity::Technical && !of_the_lab {
+            return None;
+        }
+        finding.severity = finding.severity.min(Severity::Info);
+        Some(finding)
+    }
+
+    /// The same for several.
+    #[must_use]
+    pub fn dress_all(
+        &self,
+        findings: impl IntoIterator<Item = Finding>,
+        came: Timestamp,
+    ) -> Vec<Finding> {
+        let dressed = findings
+            .into_iter()
+            .filter_map(|finding| self.dress(finding, came));
+        dressed.collect()
+    }
+
+    /// Remembers a PC's name and seat. Bounded; a PC beyond it has neither in its alerts.
+    fn meet(&mut self, address: IpAddr, host: &Host) {
+        if self.pcs.len() >= MAX_PCS && !self.pcs.contains_key(&address) {
+            return;
+        }
+        let pc = self.pcs.entry(address).or_default();
+        if pc.name != host.name {
+            pc.name = harmless(&host.name);
+        }
+        if pc.seat.is_none() {
+            let seat = self.book.seat(address, host);
+            pc.seat = seat.map(|seat| harmless(&seat.seat));
+        }
+    }
+
+    fn host(&self, address: IpAddr) -> AlertHost {
+        let name = self.pcs.get(&address).map(|pc| pc.name.clone());
+        AlertHost {
+            ip: address,
+            name: name.unwrap_or_default(),
+        }
+    }
+
+    /// A machine as people know it: `192.168.0.134 (pc-34, seat A-08)` for a watched PC, else its address.
+    fn called(&self, address: IpAddr) -> String {
+        let pc = self.pcs.get(&address);
+        let name = pc.map(|pc| pc.name.clone()).filter(|name| !name.is_empty());
+        let seat = pc.and_then(|pc| pc.seat.as_ref());
+        let known = [name, seat.map(|seat| format!("seat {seat}"))];
+        let known: Vec<String> = known.into_iter().flatten().collect();
+        match known.as_slice() {
+            [] => address.to_string(),
+            known => format!("{address} ({})", known.join(", ")),
+        }
+    }
 }
 
 /// A finding without the PC.
@@ -113,6 +336,18 @@ struct Verdict {
 }
 
 impl Verdict {
+    fn into_finding(self, host: AlertHost, message: String, time: Timestamp) -> Finding {
+        Finding {
+            rule: self.rule,
+            severity: self.severity,
+            host: Some(host),
+            seat: None,
+            object: self.object,
+            message,
+            time,
+        }
+    }
+
     fn about(self, address: IpAddr, event: &Event) -> Finding {
         let host = AlertHost {
             ip: address,
@@ -123,14 +358,7 @@ impl Verdict {
         if then != address {
             message += &format!(", as it says under its earlier address {then}");
         }
-        Finding {
-            rule: self.rule,
-            severity: self.severity,
-            object: self.object,
-            message,
-            host: Some(host),
-            time: event.occurrence.time,
-        }
+        self.into_finding(host, message, event.occurrence.time)
     }
 }
 

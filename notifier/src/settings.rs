@@ -2,17 +2,25 @@
 
 use std::{
     net::{AddrParseError, IpAddr},
+    path::PathBuf,
     str::FromStr,
 };
 
 use clap::builder::BoolishValueParser;
+use labwatch_contract::policy::Policy;
 use labwatch_link::settings::{BrokerArgs, Connection, Problems};
+
+use crate::policy::source::Source;
 
 /// What the notifier takes beside what every service does.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     broker: BrokerArgs,
+
+    /// The exam's policy (TOML): window, seats, what is allowed and denied; read again when it changes
+    #[arg(long, value_name = "FILE", env = "LABWATCH_POLICY")]
+    policy: Option<PathBuf>,
 
     /// Pop-ups on the desktop: auto (where one answers), on (fail without), off
     #[arg(
@@ -50,6 +58,8 @@ pub struct Args {
 pub struct Settings {
     /// Where the broker is and who we are to it.
     pub connection: Connection,
+    /// The policy, and where it is read again.
+    pub policy: Option<(Source, Policy)>,
     /// Whether alerts pop up.
     pub desktop: Desktop,
     /// Whether the console gets JSON.
@@ -105,8 +115,14 @@ impl Args {
             "--expect",
             expect.into_iter().collect::<Result<_, AddrParseError>>(),
         );
+        let policy = self.policy.as_deref().map(Source::open);
+        let policy = policy.map(|opened| problems.check("--policy", opened));
         Some(Settings {
             connection: connection?,
+            policy: match policy {
+                None => None,
+                Some(opened) => Some(opened?),
+            },
             desktop: desktop?,
             json: self.json,
             bell: self.bell,

@@ -364,7 +364,10 @@ impl Silence {
     }
 }
 
-pub(crate) use self::pc::Told;
+pub(crate) use self::{
+    pc::Told,
+    words::{RULES, SUBJECT},
+};
 
 #[cfg(test)]
 mod tests;

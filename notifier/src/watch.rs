@@ -3,12 +3,18 @@
 use std::{
     env,
     io::{IsTerminal as _, stdout},
+    net::IpAddr,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use chrono::Utc;
-use labwatch_contract::{alert::Alert, time::Timestamp};
+use labwatch_contract::{
+    alert::Alert,
+    policy::Policy,
+    time::Timestamp,
+    topic::{Root, Topic},
+};
 use labwatch_link::{
     service,
     session::{Incoming, Message, Publisher, SessionSettings, session},
@@ -19,13 +25,14 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::{
-    board::{Admission, Board, Memory},
+    board::{Acknowledged, Admission, Board, Memory, message_of},
     command::{Command, command},
     console::Console,
     desktop::{Desktop, desktop, until},
     inbox::Inbox,
     incidents::{Incidents, Notice},
     line::Style,
+    policy::source::{LOOK_EVERY, Source},
     prober::{Asker, Probed, prober},
     rules::{self, Finding},
     settings::{self, Settings},
@@ -34,7 +41,7 @@ use crate::{
 
 /// Room for messages while one is worked on.
 const INCOMING: usize = 1024;
-/// Posts and marks that may wait for the broker; more than the board gives at once.
+/// Posts, marks and the policy that may wait for the broker; more than the board and it give at once.
 const OUTGOING: usize = 64;
 /// Pop-ups that were dealt with at the desktop.
 const SEEN: usize = 16;
@@ -73,15 +80,13 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         Ok(())
     });
     service::ready();
-    let mut inbox = Inbox::new(settings.connection.root.clone());
-    inbox
-        .silence
-        .expect(settings.expect.iter().copied(), Duration::ZERO);
     let mut watch = Watch {
         start: Instant::now(),
-        inbox,
+        root: settings.connection.root.clone(),
+        inbox: Inbox::new(settings.connection.root.clone()),
         incidents: Incidents::default(),
         board: Board::new(settings.connection.root),
+        policy: None,
         publisher,
         asker,
         muted: 0,
@@ -89,6 +94,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         desktop,
         command,
     };
+    watch.prepare(settings.expect, settings.policy);
     let sources = Sources {
         incoming,
         probed,
@@ -135,9 +141,12 @@ fn style(json: bool) -> Style {
 
 struct Watch {
     start: Instant,
+    root: Root,
     inbox: Inbox,
     incidents: Incidents,
     board: Board,
+    /// The policy file, and when it is looked at again.
+    policy: Option<(Source, Instant)>,
     publisher: Publisher,
     asker: Asker,
     /// Alerts that were not shown because staff muted them, since that was last logged.
@@ -148,6 +157,15 @@ struct Watch {
 }
 
 impl Watch {
+    /// Who is expected, and the policy to begin with.
+    fn prepare(&mut self, expected: Vec<IpAddr>, policy: Option<(Source, Policy)>) {
+        self.inbox.silence.expect(expected, self.now());
+        if let Some((source, policy)) = policy {
+            self.policy = Some((source, Instant::now() + LOOK_EVERY));
+            self.set_policy(policy);
+        }
+    }
+
     /// Takes what comes and tells what is due, until `stop` or until a task fails.
     async fn follow(
         &mut self,
@@ -159,6 +177,7 @@ impl Watch {
         let no_popups = self.desktop.is_none();
         loop {
             let wake = self.poll_timeout();
+            let look = self.policy.as_ref().map(|(_, look)| *look);
             tokio::select! {
                 message = sources.incoming.recv() => match message {
                     Some(message) => self.take(message),
@@ -172,6 +191,7 @@ impl Watch {
                 () = until(wake.map(|wake| self.start + wake)) => {
                     self.wake(sources.incoming.len() > INCOMING / 2);
                 }
+                () = until(look) => self.look(),
                 Some(ended) = tasks.join_next() => ended.context("a task failed")??,
                 () = closed.cancelled(), if no_popups => {
                     bail!("stdout is closed and there are no pop-ups: nobody can be told");
@@ -192,14 +212,15 @@ impl Watch {
 
     fn take(&mut self, incoming: Incoming) {
         let (at, now) = (at(), self.now());
-        let finding = match incoming {
+        let findings = match incoming {
             Incoming::Connected(_) => {
                 self.board.connected(now);
-                self.inbox.connected(at, now)
+                self.publish_policy();
+                self.inbox.connected(at, now).into_iter().collect()
             }
             Incoming::Disconnected { reason } => {
                 self.board.disconnected();
-                Some(self.inbox.disconnected(&reason, at))
+                vec![self.inbox.disconnected(&reason, at)]
             }
             Incoming::Message(message) => {
                 let seen = Seen {
@@ -211,18 +232,77 @@ impl Watch {
                 self.inbox.handle(&message.topic, &message.payload, seen)
             }
         };
-        self.file(finding, now);
+        self.file(findings, now);
         if let Some(refused) = self.inbox.refusals_to_say(now) {
             warn!("{refused} messages so far were no valid event or status and were not shown");
+        }
+    }
+
+    /// Looks whether the policy file has changed.
+    fn look(&mut self) {
+        let (at, now) = (at(), self.now());
+        let Some((source, look)) = &mut self.policy else {
+            return;
+        };
+        *look = Instant::now() + LOOK_EVERY;
+        let finding = match source.look() {
+            None => return,
+            Some(Ok(policy)) => {
+                info!("the policy has changed and is in force");
+                self.set_policy(policy);
+                self.publish_policy();
+                rules::policy::in_force(&self.inbox.policy().exam, at)
+            }
+            Some(Err(why)) => {
+                warn!("the policy has changed and is refused, the old one stays: {why}");
+                rules::policy::refused(&why, at)
+            }
+        };
+        self.file([finding], now);
+    }
+
+    fn set_policy(&mut self, policy: Policy) {
+        self.incidents.set_cool_downs(policy.cool_downs.clone());
+        self.inbox.set_policy(policy, self.now());
+    }
+
+    /// Publishes the policy, where there is a file, to staff, and its part without seats to the agents.
+    fn publish_policy(&self) {
+        if self.policy.is_none() {
+            return;
+        }
+        let policy = self.inbox.policy();
+        let messages = [
+            message_of(&self.root.text(&Topic::Policy), policy),
+            message_of(&self.root.text(&Topic::AgentPolicy), &policy.for_agents()),
+        ];
+        for message in messages.into_iter().flatten() {
+            if let Err(error) = self.publisher.try_publish(message) {
+                // With the next connection it goes out again.
+                warn!("the policy could not be published: {error}");
+            }
         }
     }
 
     /// A message of the board.
     fn pinned(&mut self, message: &Message) {
         match self.board.read(message) {
-            Ok(Some(line)) => self.show(&line),
+            Ok(Some(acknowledged)) => self.acknowledged(&acknowledged),
             Ok(None) => {}
             Err(error) => self.inbox.refuse(&error),
+        }
+    }
+
+    /// Somebody has dealt with an incident: it is repeated no more, and everybody is told who did.
+    fn acknowledged(&mut self, acknowledged: &Acknowledged) {
+        let Acknowledged {
+            incident,
+            verdict,
+            line,
+        } = acknowledged;
+        self.incidents.handle_ack(incident, *verdict);
+        if let Some(line) = line {
+            self.show(line);
         }
     }
 
@@ -232,7 +312,7 @@ impl Watch {
         if behind {
             self.inbox.silence.paused(now);
         }
-        let Step { findings, probes } = self.inbox.silence.handle_timeout(now, at);
+        let Step { findings, probes } = self.inbox.handle_timeout(now, at);
         for address in probes {
             self.asker.ask(address);
         }
@@ -255,7 +335,7 @@ impl Watch {
     /// What happened before we came, as far as it can still be known.
     fn remember(&mut self, memory: &Memory, at: Timestamp, now: Duration) {
         if let Some((watched, _)) = memory.watched {
-            let gone = self.inbox.silence.gone_since(watched);
+            let gone = self.inbox.gone_since(watched, at);
             self.file(gone, now);
         }
         self.file(rules::notifier::away(memory, at), now);

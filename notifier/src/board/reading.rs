@@ -6,7 +6,7 @@ use labwatch_contract::{
     topic::Topic,
 };
 
-use super::{Board, MAX_MUTES, MAX_POSTS, Unreadable, post::Post};
+use super::{Acknowledged, Board, MAX_MUTES, MAX_POSTS, Unreadable, post::Post};
 
 impl Board {
     pub(super) fn handle(
@@ -14,7 +14,7 @@ impl Board {
         topic: &Topic,
         payload: &[u8],
         retained: bool,
-    ) -> Result<Option<Alert>, Unreadable> {
+    ) -> Result<Option<Acknowledged>, Unreadable> {
         match topic {
             Topic::Alert(id) => {
                 let id = id.to_string();
@@ -62,7 +62,7 @@ impl Board {
         id: String,
         payload: &[u8],
         retained: bool,
-    ) -> Result<Option<Alert>, Unreadable> {
+    ) -> Result<Option<Acknowledged>, Unreadable> {
         let post = self.posts.get_mut(&id);
         if payload.is_empty() {
             if let Some(post) = post {
@@ -71,16 +71,23 @@ impl Board {
             return Ok(None);
         }
         let ack: AlertAck = serde_json::from_slice(payload)?;
-        let Some(post) = post else {
-            if self.early.len() < MAX_POSTS {
-                self.early.insert(id, ack);
-            }
-            return Ok(None);
+        let mut acknowledged = Acknowledged {
+            incident: id,
+            verdict: ack.lab.verdict,
+            line: None,
         };
-        let line = post.ack_line(&ack);
-        let news = post.ack.as_ref() != Some(&ack) && !retained;
-        post.acknowledge(ack);
-        Ok(news.then_some(line))
+        match post {
+            Some(post) => {
+                let news = post.ack.as_ref() != Some(&ack) && !retained;
+                acknowledged.line = news.then(|| post.ack_line(&ack));
+                post.acknowledge(ack);
+            }
+            None if self.early.len() < MAX_POSTS => {
+                self.early.insert(acknowledged.incident.clone(), ack);
+            }
+            None => {}
+        }
+        Ok(Some(acknowledged))
     }
 
     fn muted(&mut self, id: String, payload: &[u8]) -> Result<(), Unreadable> {

@@ -133,10 +133,12 @@ fn two_notifiers_tell_both_and_write_the_same_once() {
 fn an_acknowledgement_is_told_and_ends_the_repeating_but_not_what_is_new() {
     let mut board = board();
     board.admit(&alert(0), seconds(1));
-    let line = board
+    let acknowledged = board
         .read(&live(&ack(&alert(0).lab.id, "seen", 1)))
         .unwrap()
         .unwrap();
+    assert_eq!(acknowledged.incident, alert(0).lab.id);
+    let line = acknowledged.line.unwrap();
     assert!(
         line.message
             .starts_with("acknowledged by Kim\\u{1b} as seen: 192.168.0.133")
@@ -190,10 +192,8 @@ fn an_acknowledgement_does_not_outlive_its_incident() {
 fn an_acknowledgement_that_comes_before_its_incident_counts() {
     let mut board = board();
     let id = alert(0).lab.id;
-    assert_eq!(
-        board.read(&retained(&ack(&id, "technical", 1))).unwrap(),
-        None
-    );
+    let early = board.read(&retained(&ack(&id, "technical", 1))).unwrap();
+    assert_eq!(early.unwrap().line, None);
     board.read(&retained(&posted(0))).unwrap();
     let memory = board.settle(seconds(2)).unwrap();
     assert_eq!((memory.open, memory.unacknowledged), (1, 0));

@@ -7,18 +7,19 @@ use labwatch_contract::{
     time::Timestamp,
 };
 
-use crate::rules::{Rule, who};
+use crate::rules::{Course, Rule, who};
 
 const HELD_BACK: Rule = Rule {
     id: "held-back",
     name: "More alerts than lines",
     subject: "held-back",
+    course: Course::Passing,
 };
 
 /// An alert that has not been written yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Whether the incident is new or goes on.
+    /// Whether the incident is new, goes on or is over.
     pub action: AlertAction,
     /// How grave it is.
     pub severity: Severity,
@@ -26,6 +27,8 @@ pub struct Notice {
     pub rule: Rule,
     /// The PC; none for what concerns the whole lab.
     pub host: Option<AlertHost>,
+    /// What stands on its desk.
+    pub seat: Option<String>,
     /// One harmless line for people.
     pub message: String,
     /// The incident; one level of a topic.
@@ -58,7 +61,7 @@ impl Notice {
             host: self.host,
             lab: AlertLab {
                 id: self.id,
-                seat: None,
+                seat: self.seat,
                 object: self.object,
                 count: self.count,
                 first: self.first,
@@ -131,6 +134,7 @@ impl Backlog {
             severity: gravest.unwrap_or(Severity::Technical),
             rule: HELD_BACK,
             host,
+            seat: None,
             message: format!("{place}: {}; the record holds them all", texts.join(", ")),
             id: HELD_BACK.id.into(),
             object: "lines".into(),

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use labwatch_contract::topic::Root;
+use labwatch_contract::{alert::Verdict, topic::Root};
 use serde_json::{Value, json};
 
 use super::*;
+mod exam;
+
 use crate::{
     inbox::Inbox,
     incidents::Incidents,
@@ -104,12 +106,17 @@ fn alerts() -> Vec<Alert> {
     let mut told = Vec::new();
     for (topic, retained, payload) in half_an_hour() {
         now += Duration::from_secs(90);
-        let finding = inbox.handle(&topic, &payload, Seen { at, now, retained });
-        told.extend(
-            finding
-                .into_iter()
-                .flat_map(|finding| incidents.handle(finding, now)),
-        );
+        let findings = inbox.handle(&topic, &payload, Seen { at, now, retained });
+        for finding in findings {
+            let notices = incidents.handle(finding, now);
+            for critical in notices
+                .iter()
+                .filter(|one| one.severity == Severity::Critical)
+            {
+                incidents.handle_ack(&critical.id, Verdict::Seen);
+            }
+            told.extend(notices);
+        }
     }
     // What has gone without a word is told after a while.
     inbox.silence.paused(now);

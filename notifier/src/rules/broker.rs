@@ -4,8 +4,9 @@ use labwatch_contract::{alert::Severity, text::harmless, time::Timestamp};
 
 use super::{Finding, Rule};
 
-const LOST: Rule = Rule::new("broker", "broker-lost", "Broker out of reach");
-const BACK: Rule = Rule::new("broker", "broker-back", "Broker in reach again");
+const LOST: Rule = Rule::lasting("broker", "broker-lost", "Broker out of reach");
+const BACK: Rule = Rule::ending("broker", "broker-back", "Broker in reach again");
+pub(super) const RULES: &[Rule] = &[LOST, BACK];
 
 /// The connection broke.
 pub(crate) fn lost(reason: &str, at: Timestamp) -> Finding {
@@ -26,6 +27,7 @@ fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> 
         rule,
         severity,
         host: None,
+        seat: None,
         object: "broker".into(),
         message,
         time,

@@ -1,187 +1,170 @@
-//! Rules on topics `net/intranet` and `net/interface`: contacts, scans, ways out of the lab's network.
+//! Rules on topic `net/interface`: new interfaces, VPNs, second default routes, links that flap, gaps in the capture.
 //!
-//! A contact is told from this PC's side: it opened a conversation or was contacted. The peer's own agent tells
-//! the other side, so both lines name both ends.
+//! Which interfaces a PC has is known from its traffic reports and earlier notices ([`Links`], 32 at most). What leads around the lab's
+//! cable, an interface that the PC did not have before, and a default route beside another one are warnings. Upkeep raises
+//! nothing: a lease that is renewed, an IPv6 address that changes by the day (RFC 8981), a router that advertises itself.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
 
 use labwatch_contract::{
     alert::Severity,
     event::{
         Action, Fields, Occurrence,
-        contact::{Attribution, Direction, Endpoint, Network, Process},
         interface::{Interface, InterfaceKind},
     },
-    scope::Scope,
     text::harmless,
+    time::Timestamp,
 };
 
 use super::{Incomplete, Rule, Verdict, some};
 
-const OPENED: Rule = Rule::new(
-    "intranet-egress",
-    "intranet-egress",
-    "Opened a conversation in the lab's network",
+const WAY_OUT: Rule = Rule::lasting("interface", "interface-way-out", "Another way out came up");
+const NEW: Rule = Rule::lasting(
+    "interface",
+    "interface-new",
+    "Interface that was not there before",
 );
-const CONTACTED: Rule = Rule::new(
-    "intranet-ingress",
-    "intranet-ingress",
-    "Was contacted from the lab's network",
-);
-const SCAN: Rule = Rule::new("scan", "conversation-burst", "Very many conversations");
-const WAY_OUT: Rule = Rule::new("interface", "interface-way-out", "Another way out came up");
-const CAME: Rule = Rule::new("interface", "interface-up", "Network interface came up");
-const WENT: Rule = Rule::new("interface", "interface-down", "Network interface went down");
-const MOVED: Rule = Rule::new("interface", "address-changed", "Network address changed");
+const CAME: Rule = Rule::lasting("interface", "interface-up", "Network interface came up");
+const WENT: Rule = Rule::ending("interface", "interface-down", "Network interface went down");
+const FLAPS: Rule = Rule::new("interface", "link-flapping", "Network link comes and goes");
+const MOVED: Rule = Rule::new("address", "address-changed", "Network address changed");
 const ROUTE: Rule = Rule::new("route", "route-changed", "Default route changed");
+const SECOND: Rule = Rule::lasting("route", "route-second", "Second default route");
+const NO_ROUTE: Rule = Rule::ending("route", "route-gone", "Default route gone");
 const GAP: Rule = Rule::new("capture", "capture-gap", "Packets not seen");
+pub(super) const RULES: &[Rule] = &[
+    WAY_OUT, NEW, CAME, WENT, FLAPS, MOVED, ROUTE, SECOND, NO_ROUTE, GAP,
+];
 
-pub(super) fn judge(occurrence: &Occurrence, own: IpAddr) -> Result<Option<Verdict>, Incomplete> {
-    let fields = &occurrence.fields;
-    Ok(Some(match occurrence.action {
-        Action::IntranetAccess => contact(fields, own)?,
-        Action::ConversationBurst if fields.lab.scope == Some(Scope::Internet) => return Ok(None),
-        Action::ConversationBurst => burst(fields)?,
-        Action::InterfaceUp => came(fields)?,
-        Action::InterfaceDown => {
-            interface_verdict(fields, WENT, Severity::Info, "network interface down")?
-        }
-        Action::AddressChanged => {
-            interface_verdict(fields, MOVED, Severity::Info, "network address changed")?
-        }
-        Action::RouteChanged => route(fields)?,
-        Action::CaptureGap => gap(fields),
-        _ => return Ok(None),
-    }))
+/// Most interfaces of one PC that are remembered.
+const MOST: usize = 32;
+/// So many changes of one link within [`FLAP_WINDOW`] are flapping.
+const FLAPPING: usize = 4;
+const FLAP_WINDOW: Duration = Duration::from_secs(60);
+
+/// The interfaces of one PC, as far as it has told.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    known: BTreeMap<String, Link>,
 }
 
-fn contact(fields: &Fields, own: IpAddr) -> Result<Verdict, Incomplete> {
-    let source = fields.source.as_ref().ok_or(Incomplete("source"))?;
-    let destination = fields
-        .destination
-        .as_ref()
-        .ok_or(Incomplete("destination"))?;
-    let network = fields.network.as_ref().ok_or(Incomplete("network"))?;
-    let opened = match network.direction {
-        Direction::Egress => true,
-        Direction::Ingress => false,
-        Direction::Unknown => source.ip.to_canonical() == own.to_canonical(),
-    };
-    let (rule, peer) = if opened {
-        (OPENED, destination)
-    } else {
-        (CONTACTED, source)
-    };
-    let service = service(network, destination);
-    let program = program(fields);
-    let text = if opened {
-        format!(
-            "network accessed: opened {} to {}{service} by {program}",
-            harmless(&network.transport),
-            peer_name(peer)
-        )
-    } else {
-        format!(
-            "network accessed: was contacted by {} with {}{service}, answered by {program}",
-            peer_name(peer),
-            harmless(&network.transport)
-        )
-    };
-    let port = destination.port.unwrap_or_default();
-    Ok(Verdict {
-        rule,
-        severity: Severity::Warning,
-        object: harmless(&format!("{} {} {port}", peer.ip, network.transport)),
-        text,
-    })
+#[derive(Debug, Default)]
+struct Link {
+    gateway: Option<IpAddr>,
+    changes: VecDeque<Timestamp>,
 }
 
-/// `192.168.0.134 (pc-34.lab)`.
-fn peer_name(peer: &Endpoint) -> String {
-    match peer.domain.as_deref().filter(|domain| !domain.is_empty()) {
-        Some(domain) => format!("{} ({})", peer.ip, harmless(domain)),
-        None => peer.ip.to_string(),
+impl Links {
+    /// Takes in that the PC has an interface.
+    pub(super) fn know(&mut self, name: &str) {
+        if self.known.len() < MOST && !self.known.contains_key(name) {
+            self.known.insert(name.to_owned(), Link::default());
+        }
     }
-}
 
-/// ` port 80 (http)`; nothing where there are no ports.
-fn service(network: &Network, destination: &Endpoint) -> String {
-    let port = destination.port.map(|port| format!(" port {port}"));
-    let protocol = network.protocol.as_deref().map(harmless);
-    let protocol = protocol.map(|protocol| format!(" ({protocol})"));
-    port.unwrap_or_default() + &protocol.unwrap_or_default()
-}
+    /// What the rules say of an event, `own` being the address that the PC is known by.
+    pub(super) fn judge(
+        &mut self,
+        occurrence: &Occurrence,
+        own: IpAddr,
+    ) -> Result<Option<Verdict>, Incomplete> {
+        let fields = &occurrence.fields;
+        if occurrence.action == Action::CaptureGap {
+            return Ok(Some(gap(fields)));
+        }
+        let interface = interface(fields)?;
+        let judged = self.meets(&occurrence.action, interface, own, occurrence.time);
+        self.note(&occurrence.action, interface);
+        judged
+            .map(|(rule, severity, happened)| interface_verdict(fields, rule, severity, happened))
+            .transpose()
+    }
 
-/// `curl (user alice) [program: polled]`.
-fn program(fields: &Fields) -> String {
-    let Some(Process {
-        name,
-        pid,
-        executable,
-        user,
-    }) = &fields.process
-    else {
-        return "an unknown program".into();
-    };
-    let name = match (name, executable, pid) {
-        (Some(name), ..) => harmless(name),
-        (None, Some(path), _) => harmless(path),
-        (None, None, Some(pid)) => format!("process {pid}"),
-        (None, None, None) => "an unknown program".into(),
-    };
-    let user = user.as_ref().map(|user| harmless(&user.name));
-    let user = user
-        .map(|user| format!(" (user {user})"))
-        .unwrap_or_default();
-    let known = match fields.lab.attribution {
-        Some(Attribution::Exact) => " [program: exact]",
-        Some(Attribution::Polled) => " [program: polled]",
-        Some(Attribution::None) | None => "",
-    };
-    name + &user + known
-}
+    fn meets(
+        &mut self,
+        action: &Action,
+        interface: &Interface,
+        own: IpAddr,
+        time: Timestamp,
+    ) -> Option<(Rule, Severity, &'static str)> {
+        let came_or_went = matches!(action, Action::InterfaceUp | Action::InterfaceDown);
+        if came_or_went && self.flaps(&interface.name, time) {
+            return Some((FLAPS, Severity::Technical, "network link comes and goes"));
+        }
+        let out = leads_out(interface.kind);
+        Some(match action {
+            Action::InterfaceUp if out => (WAY_OUT, Severity::Warning, "network interface up"),
+            Action::InterfaceUp if self.is_new(interface) => (
+                NEW,
+                Severity::Warning,
+                "network interface up that was not there before",
+            ),
+            Action::InterfaceUp => (CAME, Severity::Info, "network interface up"),
+            Action::InterfaceDown => (WENT, Severity::Info, "network interface down"),
+            Action::AddressChanged if !out && holds(interface, own) => return None,
+            Action::AddressChanged => (MOVED, Severity::Info, "network address changed"),
+            Action::RouteChanged => return self.route(interface, out),
+            _ => return None,
+        })
+    }
 
-fn burst(fields: &Fields) -> Result<Verdict, Incomplete> {
-    let burst = fields.lab.burst.as_ref().ok_or(Incomplete("lab.burst"))?;
-    let direction = fields.network.as_ref().map(|network| network.direction);
-    let (who, object) = if direction == Some(Direction::Ingress) {
-        ("was contacted in", "ingress")
-    } else {
-        ("had", "egress")
-    };
-    let seconds = fields
-        .interval
-        .map(|interval| interval.end.since(interval.start).as_secs());
-    Ok(Verdict {
-        rule: SCAN,
-        severity: Severity::Warning,
-        object: object.into(),
-        text: format!(
-            "network accessed: {who} {} more conversations within {} s, peers {}, ports {}: many for one program",
-            burst.count,
-            seconds.unwrap_or(10),
-            some(&burst.peers),
-            some(&burst.ports),
-        ),
-    })
-}
+    fn route(&self, interface: &Interface, out: bool) -> Option<(Rule, Severity, &'static str)> {
+        let Some(gateway) = interface.gateway else {
+            return Some((NO_ROUTE, Severity::Info, "default route gone"));
+        };
+        let others = self
+            .known
+            .iter()
+            .filter(|(name, _)| **name != interface.name);
+        if others.into_iter().any(|(_, link)| link.gateway.is_some()) {
+            return Some((SECOND, Severity::Warning, "second default route"));
+        }
+        let same = self
+            .known
+            .get(&interface.name)
+            .is_some_and(|link| link.gateway == Some(gateway));
+        // A router that advertises itself by its link-local address is the network's own.
+        let is_router = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
+        match (out, same || is_router) {
+            (true, _) => Some((ROUTE, Severity::Warning, "default route changed")),
+            (false, true) => None,
+            (false, false) => Some((ROUTE, Severity::Info, "default route changed")),
+        }
+    }
 
-fn came(fields: &Fields) -> Result<Verdict, Incomplete> {
-    let (rule, severity) = if leads_out(interface(fields)?.kind) {
-        (WAY_OUT, Severity::Warning)
-    } else {
-        (CAME, Severity::Info)
-    };
-    interface_verdict(fields, rule, severity, "network interface up")
-}
+    /// Whether it is a card of another kind than what the PC has shown so far.
+    fn is_new(&self, interface: &Interface) -> bool {
+        let is_card = matches!(
+            interface.kind,
+            InterfaceKind::Ethernet | InterfaceKind::Other
+        );
+        is_card && !self.known.is_empty() && !self.known.contains_key(&interface.name)
+    }
 
-fn route(fields: &Fields) -> Result<Verdict, Incomplete> {
-    let severity = if leads_out(interface(fields)?.kind) {
-        Severity::Warning
-    } else {
-        Severity::Info
-    };
-    interface_verdict(fields, ROUTE, severity, "default route changed")
+    fn flaps(&mut self, name: &str, time: Timestamp) -> bool {
+        let Some(link) = self.known.get_mut(name) else {
+            return false;
+        };
+        link.changes
+            .retain(|change| time.since(*change) < FLAP_WINDOW);
+        link.changes.push_back(time);
+        if link.changes.len() > FLAPPING {
+            link.changes.pop_front();
+        }
+        link.changes.len() == FLAPPING
+    }
+
+    fn note(&mut self, action: &Action, interface: &Interface) {
+        self.know(&interface.name);
+        if let Some(link) = self.known.get_mut(&interface.name) {
+            let gone = *action == Action::InterfaceDown;
+            link.gateway = interface.gateway.filter(|_| !gone);
+        }
+    }
 }
 
 /// Whether it is a way around the lab's own cable.
@@ -190,6 +173,13 @@ fn leads_out(kind: InterfaceKind) -> bool {
         kind,
         InterfaceKind::Wifi | InterfaceKind::Usb | InterfaceKind::Tunnel
     )
+}
+
+fn holds(interface: &Interface, own: IpAddr) -> bool {
+    interface
+        .addresses
+        .iter()
+        .any(|network| network.addr().to_canonical() == own)
 }
 
 fn interface(fields: &Fields) -> Result<&Interface, Incomplete> {

@@ -9,6 +9,7 @@ use crate::board::Memory;
 
 const AWAY: Rule = Rule::new("notifier", "not-watched", "No notifier watched");
 const STILL_OPEN: Rule = Rule::new("board", "still-open", "Incidents from before");
+pub(super) const RULES: &[Rule] = &[AWAY, STILL_OPEN];
 
 /// A notifier that ended in order said when; one that was killed had said so at most 30 s before.
 const UNNOTICED: Duration = Duration::from_secs(5);
@@ -48,6 +49,7 @@ fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> 
         rule,
         severity,
         host: None,
+        seat: None,
         object: rule.id.into(),
         message,
         time,

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::lab::{self, PC33, PC34};
 
+mod scenarios;
+
 /// What the rules say of an event that comes by its own PC's topic.
 pub(crate) fn found(payload: &[u8]) -> Finding {
     judge_own(payload).unwrap().expect("a finding")
@@ -12,7 +14,9 @@ pub(crate) fn found(payload: &[u8]) -> Finding {
 
 fn judge_own(payload: &[u8]) -> Result<Option<Finding>, Incomplete> {
     let event = Event::from_payload(payload).unwrap();
-    judge(event.host.ip, &event)
+    let mut found = Rules::default().handle_event(event.host.ip, &event, event.occurrence.time)?;
+    assert!(found.len() <= 1, "{found:?}");
+    Ok(found.pop())
 }
 
 fn nothing(payload: &[u8]) -> bool {
@@ -44,6 +48,20 @@ fn storage_that_types_keys_is_critical_and_named_in_words() {
         "usb-storage-keyboard",
         "192.168.0.133 (pc-33): usb device connected: storage and keyboard in one device, QEMU Ultra, \
          serial RIG0001, port 2-1",
+    );
+}
+
+#[test]
+fn events_that_will_never_come_are_technical() {
+    says(
+        &lab::event(
+            PC33,
+            "events-dropped",
+            json!({"lab": {"reason": "the journal was full"}}),
+        ),
+        Severity::Technical,
+        "events-dropped",
+        "192.168.0.133 (pc-33): events of this PC were dropped before they were recorded: the journal was full",
     );
 }
 
@@ -234,7 +252,13 @@ fn what_leads_around_the_cable_is_a_warning() {
             "{kind}"
         );
     }
-    let route = found(&lab::interface(PC33, "route-changed", "wlan0", "wifi"));
+    let route = lab::interface(PC33, "route-changed", "wlan0", "wifi");
+    let gone = found(&route);
+    assert_eq!(
+        (gone.rule.id, gone.severity),
+        ("route-gone", Severity::Info)
+    );
+    let route = found(&lab::with_gateway(&route, "10.8.0.1"));
     assert_eq!(route.severity, Severity::Warning);
     for quiet in ["interface-down", "address-changed"] {
         let finding = found(&lab::interface(PC33, quiet, "eth0", "ethernet"));
@@ -272,9 +296,10 @@ fn what_could_not_be_seen_is_technical() {
 
 #[test]
 fn the_internet_reports_and_unknown_actions_raise_nothing() {
-    for action in ["traffic-report", "internet-access", "teleported"] {
+    for action in ["traffic-report", "teleported"] {
         assert!(nothing(&lab::event(PC33, action, json!({}))), "{action}");
     }
+    assert!(nothing(&lab::visit(PC33, "www.example.org", 443)));
     let burst = json!({"lab": {"scope": "internet", "burst": {"count": 60}}});
     assert!(nothing(&lab::event(PC33, "conversation-burst", burst)));
 }
@@ -288,6 +313,7 @@ fn an_event_without_the_fields_of_its_action_is_incomplete() {
         "conversation-burst",
         "interface-up",
         "route-changed",
+        "internet-access",
     ] {
         let judged = judge_own(&lab::event(PC33, action, json!({})));
         assert!(judged.is_err(), "{action}");
@@ -297,7 +323,8 @@ fn an_event_without_the_fields_of_its_action_is_incomplete() {
 #[test]
 fn an_event_that_names_another_address_is_told_of_the_pc_whose_topic_it_came_by() {
     let event = Event::from_payload(&lab::contact(PC33, 80)).unwrap();
-    let finding = judge(PC34.parse().unwrap(), &event).unwrap().unwrap();
+    let found = Rules::default().handle_event(PC34.parse().unwrap(), &event, event.occurrence.time);
+    let finding = found.unwrap().remove(0);
     assert_eq!(finding.host.unwrap().ip.to_string(), PC34);
     assert!(
         finding

@@ -1,7 +1,7 @@
 //! Rules on topic `usb`: devices and volumes that come and go.
 //!
 //! A device is judged by what it can do. Storage that also types keys is the mark of a keystroke injector and
-//! gravest. Pointers and hubs are good to know. What was there at the start is told, never an alarm; hubs are
+//! gravest; one that types and is a network card, a phone or Bluetooth does more than a keyboard should. Pointers and hubs are good to know. What was there at the start is told, never an alarm; hubs are
 //! part of any PC and not told then.
 
 use std::collections::BTreeSet;
@@ -17,26 +17,61 @@ use labwatch_contract::{
 
 use super::{Incomplete, Rule, Verdict};
 
-const INJECTOR: Rule = Rule::new("usb", "usb-storage-keyboard", "USB storage that types keys");
-const STORAGE: Rule = Rule::new("usb", "usb-storage", "USB storage connected");
-const PHONE: Rule = Rule::new("usb", "usb-phone", "Phone connected");
-const NETWORK: Rule = Rule::new("usb", "usb-network", "USB network card connected");
-const BLUETOOTH: Rule = Rule::new("usb", "usb-bluetooth", "Bluetooth adapter connected");
-const KEYBOARD: Rule = Rule::new("usb", "usb-keyboard", "Keyboard connected");
-const POINTER: Rule = Rule::new("usb", "usb-mouse", "Mouse connected");
-const HUB: Rule = Rule::new("usb", "usb-hub", "USB hub connected");
-const OTHER: Rule = Rule::new("usb", "usb-other", "USB device connected");
-const PRESENT: Rule = Rule::new("usb", "usb-present", "USB device there at the start");
-const DISCONNECTED: Rule = Rule::new("usb", "usb-disconnected", "USB device disconnected");
+const INJECTOR: Rule = Rule::lasting("usb", "usb-storage-keyboard", "USB storage that types keys");
+const COMPOSITE: Rule = Rule::lasting(
+    "usb",
+    "usb-composite",
+    "USB device that types keys and does more",
+);
+const STORAGE: Rule = Rule::lasting("usb", "usb-storage", "USB storage connected");
+const PHONE: Rule = Rule::lasting("usb", "usb-phone", "Phone connected");
+const NETWORK: Rule = Rule::lasting("usb", "usb-network", "USB network card connected");
+const BLUETOOTH: Rule = Rule::lasting("usb", "usb-bluetooth", "Bluetooth adapter connected");
+const KEYBOARD: Rule = Rule::lasting("usb", "usb-keyboard", "Keyboard connected");
+const POINTER: Rule = Rule::lasting("usb", "usb-mouse", "Mouse connected");
+const HUB: Rule = Rule::lasting("usb", "usb-hub", "USB hub connected");
+const OTHER: Rule = Rule::lasting("usb", "usb-other", "USB device connected");
+const PRESENT: Rule = Rule::lasting("usb", "usb-present", "USB device there at the start");
+const DISCONNECTED: Rule = Rule::ending("usb", "usb-disconnected", "USB device disconnected");
 const NOTICES_LOST: Rule = Rule::new("usb-watch", "usb-events-lost", "USB notices lost");
-const MOUNTED: Rule = Rule::new("volume", "volume-mounted", "Volume mounted");
-const VOLUME_PRESENT: Rule = Rule::new("volume", "volume-present", "Volume there at the start");
-const UNMOUNTED: Rule = Rule::new("volume", "volume-unmounted", "Volume unmounted");
-const REMOUNTED: Rule = Rule::new("volume", "volume-remounted", "Volume mounted anew");
-const MEDIA: Rule = Rule::new("media", "media-inserted", "Medium inserted");
-const MEDIA_PRESENT: Rule = Rule::new("media", "media-present", "Medium there at the start");
-const MEDIA_GONE: Rule = Rule::new("media", "media-removed", "Medium taken out");
-const PULLED: Rule = Rule::new("volume", "volume-removed", "Volume pulled while mounted");
+const MOUNTED: Rule = Rule::lasting("volume", "volume-mounted", "Volume mounted");
+const READ_ONLY: Rule = Rule::lasting("volume", "volume-read-only", "Volume mounted read-only");
+const SHARE: Rule = Rule::lasting("volume", "network-share", "Network share mounted");
+const VOLUME_PRESENT: Rule = Rule::lasting("volume", "volume-present", "Volume there at the start");
+const UNMOUNTED: Rule = Rule::ending("volume", "volume-unmounted", "Volume unmounted");
+const REMOUNTED: Rule = Rule::lasting("volume", "volume-remounted", "Volume mounted anew");
+const PULLED: Rule = Rule::ending("volume", "volume-removed", "Volume pulled while mounted");
+const MEDIA: Rule = Rule::lasting("media", "media-inserted", "Medium inserted");
+const MEDIA_PRESENT: Rule = Rule::lasting("media", "media-present", "Medium there at the start");
+const MEDIA_GONE: Rule = Rule::ending("media", "media-removed", "Medium taken out");
+const DROPPED: Rule = Rule::new("journal-gap", "events-dropped", "Events never recorded");
+
+pub(super) const RULES: &[Rule] = &[
+    INJECTOR,
+    COMPOSITE,
+    STORAGE,
+    PHONE,
+    NETWORK,
+    BLUETOOTH,
+    KEYBOARD,
+    POINTER,
+    HUB,
+    OTHER,
+    PRESENT,
+    DISCONNECTED,
+    NOTICES_LOST,
+    MOUNTED,
+    READ_ONLY,
+    SHARE,
+    VOLUME_PRESENT,
+    UNMOUNTED,
+    REMOUNTED,
+    PULLED,
+    MEDIA,
+    MEDIA_PRESENT,
+    MEDIA_GONE,
+    DROPPED,
+];
 
 pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomplete> {
     let fields = &occurrence.fields;
@@ -55,9 +90,7 @@ pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomple
             Severity::Info,
             "volume there at the start",
         )?,
-        Action::VolumeMounted => {
-            volume_verdict(fields, MOUNTED, Severity::Warning, "volume mounted")?
-        }
+        Action::VolumeMounted => mounted(fields)?,
         Action::VolumeRemounted => {
             volume_verdict(fields, REMOUNTED, Severity::Warning, "volume mounted anew")?
         }
@@ -83,6 +116,7 @@ pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomple
             "volume pulled without unmount",
         )?,
         Action::EventsLost => events_lost(fields),
+        Action::EventsDropped => events_dropped(fields),
         _ => return Ok(None),
     }))
 }
@@ -110,6 +144,14 @@ fn rule_for(kinds: &BTreeSet<DeviceKind>) -> (Rule, Severity) {
     let can = |kind| kinds.contains(&kind);
     if can(DeviceKind::Storage) && can(DeviceKind::Keyboard) {
         return (INJECTOR, Severity::Critical);
+    }
+    let does_more = [
+        DeviceKind::Network,
+        DeviceKind::Phone,
+        DeviceKind::Bluetooth,
+    ];
+    if can(DeviceKind::Keyboard) && does_more.into_iter().any(can) {
+        return (COMPOSITE, Severity::Warning);
     }
     let harmless_ones = [(DeviceKind::Mouse, POINTER), (DeviceKind::Hub, HUB)];
     for (kind, rule) in harmless_ones {
@@ -210,6 +252,18 @@ fn device_name(device: &Device) -> String {
     }
 }
 
+fn mounted(fields: &Fields) -> Result<Verdict, Incomplete> {
+    let volume = fields.volume.as_ref().ok_or(Incomplete("volume"))?;
+    let shared =
+        volume.bus_type.as_deref() == Some("network") || volume.file_system_type == "fuse.sshfs";
+    let (rule, happened) = match volume.writable {
+        _ if shared => (SHARE, "network share mounted"),
+        Some(false) => (READ_ONLY, "volume mounted"),
+        _ => (MOUNTED, "volume mounted"),
+    };
+    volume_verdict(fields, rule, Severity::Warning, happened)
+}
+
 fn volume_verdict(
     fields: &Fields,
     rule: Rule,
@@ -259,7 +313,7 @@ fn volume_in_words(volume: &Volume) -> String {
 }
 
 /// Bytes as they stand on the packet of a stick: `8.1 GB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (1_000_000_000_000, "TB"),
         (1_000_000_000, "GB"),
@@ -283,5 +337,16 @@ fn events_lost(fields: &Fields) -> Verdict {
         severity: Severity::Technical,
         object: "usb".into(),
         text: format!("usb notices lost: {reason}; the PC looks again"),
+    }
+}
+
+fn events_dropped(fields: &Fields) -> Verdict {
+    let reason = fields.lab.reason.as_deref().map(harmless);
+    let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+    Verdict {
+        rule: DROPPED,
+        severity: Severity::Technical,
+        object: "journal".into(),
+        text: format!("events of this PC were dropped before they were recorded{reason}"),
     }
 }

@@ -280,6 +280,7 @@ fn a_pc_that_moves_to_another_address_is_one_line_and_its_old_will_is_none() {
     let moved = lab::with(&moved, "/lab/connection", json!(uuid::Uuid::from_u128(2)));
     let mut value: serde_json::Value = serde_json::from_slice(&moved).unwrap();
     value["lab"]["previous_ip"] = json!(PC33);
+    value["host"]["id"] = json!(lab::id(PC33));
     room.say(MOVED, &serde_json::to_vec(&value).unwrap(), false);
     room.machines.push(Machine {
         ip: MOVED.into(),

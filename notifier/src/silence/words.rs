@@ -15,18 +15,36 @@ use super::{
 };
 use crate::rules::{Finding, Rule, some};
 
-const CAME: Rule = Rule::new("agent", "agent-online", "PC connected");
-const PARTLY_BLIND: Rule = Rule::new("agent", "agent-degraded", "Agent does not see everything");
-const STOPPED: Rule = Rule::new("agent", "agent-offline", "PC gone");
-const SHUTDOWN: Rule = Rule::new("agent", "agent-shutdown", "PC shut down");
-const KILLED: Rule = Rule::new("agent", "agent-killed", "Agent ended without a farewell");
-const FROZEN: Rule = Rule::new("agent", "agent-frozen", "Agent does not move");
-const UNREACHABLE: Rule = Rule::new("agent", "agent-unreachable", "PC out of reach");
-const NOT_BACK: Rule = Rule::new("agent", "agent-not-back", "PC not back after the broker");
-const NEVER_SEEN: Rule = Rule::new("agent", "agent-never-seen", "Expected PC never seen");
-const MOVED: Rule = Rule::new("agent", "agent-moved", "PC has another address");
-const MANY: Rule = Rule::new("agents", "agents-silent", "Many PCs gone at once");
-const ALL_BACK: Rule = Rule::new("agents", "agents-back", "All PCs back");
+/// What the incidents of one PC are about.
+pub(crate) const SUBJECT: &str = "agent";
+const CAME: Rule = Rule::ending(SUBJECT, "agent-online", "PC connected");
+const PARTLY_BLIND: Rule =
+    Rule::lasting(SUBJECT, "agent-degraded", "Agent does not see everything");
+const STOPPED: Rule = Rule::lasting(SUBJECT, "agent-offline", "PC gone");
+const SHUTDOWN: Rule = Rule::lasting(SUBJECT, "agent-shutdown", "PC shut down");
+const KILLED: Rule = Rule::lasting(SUBJECT, "agent-killed", "Agent ended without a farewell");
+const FROZEN: Rule = Rule::lasting(SUBJECT, "agent-frozen", "Agent does not move");
+const UNREACHABLE: Rule = Rule::lasting(SUBJECT, "agent-unreachable", "PC out of reach");
+const NOT_BACK: Rule = Rule::lasting(SUBJECT, "agent-not-back", "PC not back after the broker");
+const NEVER_SEEN: Rule = Rule::lasting(SUBJECT, "agent-never-seen", "Expected PC never seen");
+const MOVED: Rule = Rule::ending(SUBJECT, "agent-moved", "PC has another address");
+const MANY: Rule = Rule::lasting("agents", "agents-silent", "Many PCs gone at once");
+const ALL_BACK: Rule = Rule::ending("agents", "agents-back", "All PCs back");
+/// All of them, for whoever writes a policy.
+pub(crate) const RULES: &[Rule] = &[
+    CAME,
+    PARTLY_BLIND,
+    STOPPED,
+    SHUTDOWN,
+    KILLED,
+    FROZEN,
+    UNREACHABLE,
+    NOT_BACK,
+    NEVER_SEEN,
+    MOVED,
+    MANY,
+    ALL_BACK,
+];
 
 /// A PC that says `online`, when that is news.
 pub(super) fn came(address: IpAddr, status: &Status, news: Arrival) -> Option<Finding> {
@@ -257,6 +275,7 @@ fn lab(rule: Rule, severity: Severity, first: IpAddr, message: String, time: Tim
         rule,
         severity,
         host: None,
+        seat: None,
         object: format!("from {first}"),
         message,
         time,
@@ -282,6 +301,7 @@ fn about(
             ip: address,
             name: who.name.clone(),
         }),
+        seat: None,
         object: "agent".into(),
         // The address stands right before the word: `192.168.0.133 connected`.
         message: format!("{address} {text}{known_as}"),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[test]
-fn both_ends_of_a_conversation_are_named_by_both_lines() {
+fn both_ends_of_a_conversation_are_one_incident_that_names_both() {
     let Some(broker) = Broker::start() else {
         return;
     };
@@ -27,7 +27,7 @@ fn both_ends_of_a_conversation_are_named_by_both_lines() {
         "{egress}"
     );
     broker.publish("lab/192.168.0.134/net/intranet", &lab::contact(PC34, 80));
-    let ingress = notifier.line("was contacted by 192.168.0.133");
+    let ingress = notifier.line("192.168.0.133 (pc-33): network accessed: contacted");
     assert!(ingress.contains("192.168.0.134 (pc-34)"), "{ingress}");
 }
 

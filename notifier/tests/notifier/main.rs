@@ -17,6 +17,8 @@ mod desktop;
 #[expect(dead_code, reason = "shared with the unit tests, which use all of it")]
 mod lab;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod staff;

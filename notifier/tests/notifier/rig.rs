@@ -140,6 +140,15 @@ impl Broker {
         self.publish_with(topic, payload, &["-q", "1", "-s", "-r"]);
     }
 
+    /// What the broker retains under a topic; nothing within five seconds is an empty text.
+    pub(crate) fn retained(&self, topic: &str) -> String {
+        let output = Command::new("mosquitto_sub")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-t", topic, "-C", "1", "-W", "5"])
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
     /// Publishes many messages on one connection, as fast as it goes.
     pub(crate) fn publish_all(&self, topic: &str, payloads: &[Vec<u8>]) {
         self.publish_with(topic, &payloads.join(&b'\n'), &["-q", "0", "-l"]);

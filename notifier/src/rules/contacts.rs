@@ -1,0 +1,484 @@
+//! Rules on local conversations: who talks to whom in the lab, and how much comes of it.
+//!
+//! ```text
+//! first packet --> attempt (intranet-egress, intranet-ingress; remote desktop and tunnel ports have rules of their own)
+//! next report  --> both have sent: exchange --> three reports in a row, or 1 MB: sustained
+//! 10 peers within a minute, or a burst --> scan
+//! ```
+//! A conversation between two watched PCs is told by both agents and is one incident, filed under its opener and named alike from
+//! either end; its grade is read off the opener's reports. The policy's allowed peers are no finding. Reports sum per peer, so a grade is that of all conversations with it.
+//! Bounded: 64 peers and 64 recent attempts for each PC.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
+
+use labwatch_contract::{
+    alert::Severity,
+    event::{
+        Event, Fields, Occurrence,
+        contact::{Attribution, Direction, Endpoint, NameSource, Network, Process},
+        report::PeerTotals,
+    },
+    scope::Scope,
+    text::harmless,
+    time::Timestamp,
+};
+
+use super::{Finding, Incomplete, Rule, Rules, Verdict, names, some, usb::size, who};
+use crate::policy::Conversation;
+
+const SUBJECT: &str = "contact";
+const OPENED: Rule = Rule::new(
+    SUBJECT,
+    "intranet-egress",
+    "Opened a conversation in the lab's network",
+);
+const CONTACTED: Rule = Rule::new(
+    SUBJECT,
+    "intranet-ingress",
+    "Was contacted from the lab's network",
+);
+const EXCHANGE: Rule = Rule::new(
+    SUBJECT,
+    "intranet-exchange",
+    "Data went both ways in the lab's network",
+);
+const SUSTAINED: Rule = Rule::new(
+    SUBJECT,
+    "intranet-sustained",
+    "Lasting exchange in the lab's network",
+);
+const REMOTE: Rule = Rule::new(
+    SUBJECT,
+    "intranet-remote-desktop",
+    "Remote desktop in the lab's network",
+);
+const TUNNEL: Rule = Rule::new(SUBJECT, "intranet-tunnel", "Tunnel in the lab's network");
+const SCAN: Rule = Rule::new("scan", "conversation-burst", "Very many conversations");
+const SLOW_SCAN: Rule = Rule::new("scan", "intranet-scan", "Many machines tried");
+pub(super) const RULES: &[Rule] = &[
+    OPENED, CONTACTED, EXCHANGE, SUSTAINED, REMOTE, TUNNEL, SCAN, SLOW_SCAN,
+];
+
+/// UDP ports of services that are looked for by a question to all: NetBIOS names, SNMP, SSDP, WS-Discovery, mDNS, LLMNR.
+const DISCOVERY: [u16; 6] = [137, 161, 1900, 3702, 5353, 5355];
+const MOST_PEERS: usize = 64;
+const MOST_RECENT: usize = 64;
+/// So many machines within [`SCAN_WINDOW`] are a scan.
+const SCANNED: usize = 10;
+const SCAN_WINDOW: Duration = Duration::from_secs(60);
+/// So many reports in a row with data both ways, or so many bytes, are a lasting exchange.
+const REPORTS: u32 = 3;
+const MANY_BYTES: u64 = 1_000_000;
+
+/// The local conversations of one PC that are no part of the exam.
+#[derive(Debug, Default)]
+pub(super) struct Contacts {
+    open: BTreeMap<IpAddr, Open>,
+    /// Machines that the PC opened a conversation to, and when.
+    recent: VecDeque<(Timestamp, IpAddr)>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Its last finding.
+    finding: Finding,
+    reports: u32,
+    bytes: u64,
+}
+
+impl Contacts {
+    /// Whether the PC tries one machine after the other; if so, which.
+    fn scans(&mut self, peer: IpAddr, time: Timestamp) -> Option<BTreeSet<IpAddr>> {
+        self.recent
+            .retain(|(tried, _)| time.since(*tried) < SCAN_WINDOW);
+        if self.recent.len() == MOST_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((time, peer));
+        let peers: BTreeSet<IpAddr> = self.recent.iter().map(|(_, peer)| *peer).collect();
+        (peers.len() >= SCANNED).then_some(peers)
+    }
+
+    fn remember(&mut self, peer: IpAddr, finding: &Finding) {
+        if self.open.len() < MOST_PEERS || self.open.contains_key(&peer) {
+            let open = self.open.entry(peer).or_insert_with(|| Open {
+                finding: finding.clone(),
+                reports: 0,
+                bytes: 0,
+            });
+            open.finding = finding.clone();
+        }
+    }
+
+    /// What a report makes of the conversations; those it does not name have ended.
+    fn grade(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
+        let active = |totals: &&PeerTotals| totals.sent_packets > 0 && totals.received_packets > 0;
+        let active: BTreeMap<IpAddr, &PeerTotals> = peers
+            .iter()
+            .filter(active)
+            .map(|totals| (totals.ip.to_canonical(), totals))
+            .collect();
+        self.open
+            .retain(|peer, open| open.reports == 0 || active.contains_key(peer));
+        let mut graded = Vec::new();
+        for (peer, totals) in active {
+            if let Some(open) = self.open.get_mut(&peer) {
+                graded.extend(open.add(totals));
+            }
+        }
+        graded
+    }
+}
+
+impl Open {
+    fn add(&mut self, totals: &PeerTotals) -> Option<(Rule, Finding, String)> {
+        let was_sustained = self.is_sustained();
+        let bytes = totals.sent_bytes.saturating_add(totals.received_bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.reports = self.reports.saturating_add(1);
+        let rule = match (self.is_sustained(), self.reports) {
+            (true, _) if !was_sustained => SUSTAINED,
+            (false, 1) => EXCHANGE,
+            _ => return None,
+        };
+        let sums = format!(
+            "{} sent, {} received",
+            size(totals.sent_bytes),
+            size(totals.received_bytes)
+        );
+        Some((rule, self.finding.clone(), sums))
+    }
+
+    fn is_sustained(&self) -> bool {
+        self.reports >= REPORTS || self.bytes >= MANY_BYTES
+    }
+}
+
+impl Rules {
+    /// What the rules say of the first packet of a local conversation.
+    pub(super) fn contact(
+        &mut self,
+        address: IpAddr,
+        event: &Event,
+    ) -> Result<Vec<Finding>, Incomplete> {
+        let contact = Contact::read(&event.occurrence.fields, event.host.ip)?;
+        if self.book.allows(&contact.conversation()) {
+            return Ok(Vec::new());
+        }
+        let time = event.occurrence.time;
+        if contact.answers_all() {
+            let finding = self.verdict(&contact).about(address, event);
+            if let Some(pc) = self.pcs.get_mut(&address) {
+                pc.contacts.remember(contact.peer_address(), &finding);
+            }
+            return Ok(Vec::new());
+        }
+        let tried = contact.opened.then_some(contact.peer_address());
+        let scanned = self.pcs.get_mut(&address).zip(tried);
+        let scanned = scanned.and_then(|(pc, peer)| pc.contacts.scans(peer, time));
+        if let Some(peers) = scanned {
+            return Ok(vec![slow_scan(&peers).about(address, event)]);
+        }
+        let opener = contact.source.ip.to_canonical();
+        if !contact.opened && self.pcs.contains_key(&opener) {
+            return Ok(vec![self.confirmed(&contact, opener, time)]);
+        }
+        let finding = self.verdict(&contact).about(address, event);
+        if let Some(pc) = self.pcs.get_mut(&address) {
+            pc.contacts.remember(contact.peer_address(), &finding);
+        }
+        Ok(vec![finding])
+    }
+
+    /// The other end's word on what a watched PC has opened: of that PC, and with the program that answers.
+    fn confirmed(&self, contact: &Contact<'_>, opener: IpAddr, time: Timestamp) -> Finding {
+        let verdict = self.verdict(contact);
+        let host = self.host(opener);
+        let Contact {
+            network,
+            destination,
+            ..
+        } = *contact;
+        let message = format!(
+            "{}: network accessed: contacted {} with {}{}, as that PC says; answered by {}",
+            who(&host),
+            self.called(destination.ip.to_canonical()),
+            harmless(&network.transport),
+            service(network, destination),
+            program(contact.fields)
+        );
+        verdict.into_finding(host, message, time)
+    }
+
+    fn verdict(&self, contact: &Contact<'_>) -> Verdict {
+        let Contact {
+            fields,
+            destination,
+            network,
+            opened,
+            ..
+        } = *contact;
+        let (what, rule) = match names::gateway_to(network, destination.port) {
+            Some((names::Way::RemoteDesktop, what)) => (format!(" [{what}]"), REMOTE),
+            Some((names::Way::Tunnel, what)) => (format!(" [{what}]"), TUNNEL),
+            None => (String::new(), OPENED),
+        };
+        let transport = harmless(&network.transport);
+        let service = service(network, destination);
+        let program = program(fields);
+        let peer = self.peer(contact.peer(), fields.lab.name_source);
+        let text = if opened {
+            format!("network accessed: opened {transport} to {peer}{service}{what} by {program}")
+        } else {
+            format!(
+                "network accessed: was contacted by {peer} with {transport}{service}{what}, answered by {program}"
+            )
+        };
+        let port = destination.port.unwrap_or_default();
+        let (source, destination) = (contact.source.ip, destination.ip);
+        let object = format!("{source} to {destination} {transport} {port}");
+        Verdict {
+            rule: if opened { rule } else { CONTACTED },
+            severity: Severity::Warning,
+            object: harmless(&object),
+            text,
+        }
+    }
+
+    /// `192.168.0.134 (pc-34, seat A-08)`; a machine that is not watched by the name that was learned of it.
+    fn peer(&self, peer: &Endpoint, source: Option<NameSource>) -> String {
+        let address = peer.ip.to_canonical();
+        match named(peer, source) {
+            Some(name) if !self.pcs.contains_key(&address) => format!("{address} ({name})"),
+            _ => self.called(address),
+        }
+    }
+
+    /// What the rules say of a traffic report: grades of open conversations, and denied names.
+    pub(super) fn report(&mut self, address: IpAddr, event: &Event) -> Vec<Finding> {
+        let lab = &event.occurrence.fields.lab;
+        let peers = lab.peers.as_deref().unwrap_or_default();
+        let Some(pc) = self.pcs.get_mut(&address) else {
+            return Vec::new();
+        };
+        for interface in lab.interfaces.iter().flatten() {
+            pc.links.know(&interface.name);
+        }
+        // A split report names each peer once, in one of its parts: the first would end what the second goes on with.
+        let whole = lab.parts.is_none_or(|parts| parts <= 1);
+        let graded = if whole {
+            pc.contacts.grade(peers)
+        } else {
+            Vec::new()
+        };
+        let mut findings: Vec<Finding> = graded
+            .into_iter()
+            .map(|(rule, open, sums)| self.graded(rule, open, &sums, event.occurrence.time))
+            .collect();
+        let denied = peers
+            .iter()
+            .filter_map(|peer| names::in_report(&self.book, peer));
+        findings.extend(denied.map(|verdict| verdict.about(address, event)));
+        findings
+    }
+
+    fn graded(&self, rule: Rule, open: Finding, sums: &str, time: Timestamp) -> Finding {
+        let between_pcs = self.is_between_pcs(&open.object);
+        let (severity, what) = match rule.id == SUSTAINED.id {
+            true if between_pcs => (Severity::Critical, "goes on"),
+            true => (Severity::Warning, "goes on"),
+            false => (Severity::Warning, "was answered"),
+        };
+        let message = format!("{}; {what}: {sums}", open.message);
+        Finding {
+            rule,
+            severity,
+            message,
+            time,
+            ..open
+        }
+    }
+
+    /// Whether both ends are watched PCs, by the object of the finding: `192.168.0.133 to 192.168.0.134 tcp 80`.
+    fn is_between_pcs(&self, object: &str) -> bool {
+        let mut words = object.split(' ');
+        let ends = [words.next(), words.nth(1)];
+        ends.iter().all(|end| {
+            let address: Option<IpAddr> = end.and_then(|end| end.parse().ok());
+            address.is_some_and(|address| self.pcs.contains_key(&address.to_canonical()))
+        })
+    }
+}
+
+/// A conversation as an event tells it.
+struct Contact<'a> {
+    fields: &'a Fields,
+    source: &'a Endpoint,
+    destination: &'a Endpoint,
+    network: &'a Network,
+    /// Whether this PC opened it.
+    opened: bool,
+}
+
+impl<'a> Contact<'a> {
+    fn read(fields: &'a Fields, own: IpAddr) -> Result<Self, Incomplete> {
+        let source = fields.source.as_ref().ok_or(Incomplete("source"))?;
+        let destination = fields.destination.as_ref();
+        let network = fields.network.as_ref().ok_or(Incomplete("network"))?;
+        let opened = match network.direction {
+            Direction::Egress => true,
+            Direction::Ingress => false,
+            Direction::Unknown => source.ip.to_canonical() == own.to_canonical(),
+        };
+        Ok(Self {
+            fields,
+            source,
+            destination: destination.ok_or(Incomplete("destination"))?,
+            network,
+            opened,
+        })
+    }
+
+    /// Whether it looks like the answer to a question to all (a printer, a television, a router), which comes from that
+    /// service's port to this PC alone. It is no finding by itself; data both ways is one, whatever the port.
+    fn answers_all(&self) -> bool {
+        let ports = [self.source.port, self.destination.port];
+        let known = |port: &u16| DISCOVERY.contains(port);
+        self.network.transport == "udp" && ports.iter().flatten().any(known)
+    }
+
+    fn peer(&self) -> &'a Endpoint {
+        if self.opened {
+            self.destination
+        } else {
+            self.source
+        }
+    }
+
+    fn peer_address(&self) -> IpAddr {
+        self.peer().ip.to_canonical()
+    }
+
+    fn conversation(&self) -> Conversation<'a> {
+        Conversation {
+            peer: self.peer_address(),
+            asked: self.destination.ip.to_canonical(),
+            name: self.peer().domain.as_deref(),
+            port: self.destination.port,
+            transport: &self.network.transport,
+            program: self
+                .fields
+                .process
+                .as_ref()
+                .and_then(|one| one.name.as_deref()),
+        }
+    }
+}
+
+/// A peer's name and how it was learned: `pc-34.lab, name by dns`.
+pub(super) fn named(peer: &Endpoint, source: Option<NameSource>) -> Option<String> {
+    let domain = peer.domain.as_deref().filter(|domain| !domain.is_empty())?;
+    let how = source.map(learned).filter(|how| !how.is_empty());
+    let how = how.map(|how| format!(", name by {how}"));
+    Some(harmless(domain) + &how.unwrap_or_default())
+}
+
+/// How a name was learned, as people who know the network say it.
+pub(super) fn learned(source: NameSource) -> &'static str {
+    match source {
+        NameSource::Sni => "TLS",
+        NameSource::Quic => "QUIC",
+        NameSource::Http => "HTTP",
+        NameSource::Dns => "DNS",
+        NameSource::Mdns => "mDNS",
+        NameSource::Llmnr => "LLMNR",
+        NameSource::Reverse => "reverse look-up",
+        NameSource::None => "",
+    }
+}
+
+/// ` port 80 (http)`; nothing where there are no ports.
+pub(super) fn service(network: &Network, destination: &Endpoint) -> String {
+    let port = destination.port.map(|port| format!(" port {port}"));
+    let protocol = network.protocol.as_deref().map(harmless);
+    let protocol = protocol.map(|protocol| format!(" ({protocol})"));
+    port.unwrap_or_default() + &protocol.unwrap_or_default()
+}
+
+/// `curl (user alice) [program: polled]`.
+pub(super) fn program(fields: &Fields) -> String {
+    let Some(Process {
+        name,
+        pid,
+        executable,
+        user,
+    }) = &fields.process
+    else {
+        return "an unknown program".into();
+    };
+    let name = match (name, executable, pid) {
+        (Some(name), ..) => harmless(name),
+        (None, Some(path), _) => harmless(path),
+        (None, None, Some(pid)) => format!("process {pid}"),
+        (None, None, None) => "an unknown program".into(),
+    };
+    let user = user.as_ref().map(|user| harmless(&user.name));
+    let user = user
+        .map(|user| format!(" (user {user})"))
+        .unwrap_or_default();
+    let known = match fields.lab.attribution {
+        Some(Attribution::Exact) => " [program: exact]",
+        Some(Attribution::Polled) => " [program: polled]",
+        Some(Attribution::None) | None => "",
+    };
+    name + &user + known
+}
+
+/// What the rules say of the sum of a burst; in the internet many at once are a web page.
+pub(super) fn burst(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomplete> {
+    let fields = &occurrence.fields;
+    if fields.lab.scope == Some(Scope::Internet) {
+        return Ok(None);
+    }
+    let burst = fields.lab.burst.as_ref().ok_or(Incomplete("lab.burst"))?;
+    let direction = fields.network.as_ref().map(|network| network.direction);
+    let (who, object) = if direction == Some(Direction::Ingress) {
+        ("was contacted in", "ingress")
+    } else {
+        ("had", "egress")
+    };
+    let seconds = fields
+        .interval
+        .map(|interval| interval.end.since(interval.start).as_secs());
+    Ok(Some(Verdict {
+        rule: SCAN,
+        severity: Severity::Warning,
+        object: object.into(),
+        text: format!(
+            "network accessed: {who} {} more conversations within {} s, peers {}, ports {}: many for one program",
+            burst.count,
+            seconds.unwrap_or(10),
+            some(&burst.peers),
+            some(&burst.ports),
+        ),
+    }))
+}
+
+fn slow_scan(peers: &BTreeSet<IpAddr>) -> Verdict {
+    let peers: Vec<&IpAddr> = peers.iter().collect();
+    Verdict {
+        rule: SLOW_SCAN,
+        severity: Severity::Warning,
+        object: "egress".into(),
+        text: format!(
+            "network accessed: tried {} machines within {} s: {}",
+            peers.len(),
+            SCAN_WINDOW.as_secs(),
+            some(&peers)
+        ),
+    }
+}

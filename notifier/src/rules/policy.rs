@@ -1,0 +1,40 @@
+//! The rule on the policy file: one that cannot be taken is said, because the invigilator believes that it counts.
+
+use labwatch_contract::{alert::Severity, text::harmless, time::Timestamp};
+
+use super::{Finding, Rule};
+
+const REFUSED: Rule = Rule::lasting("policy", "policy-refused", "Policy file refused");
+const IN_FORCE: Rule = Rule::ending("policy", "policy-in-force", "Policy in force");
+pub(super) const RULES: &[Rule] = &[REFUSED, IN_FORCE];
+
+/// The file was changed and cannot be taken.
+pub(crate) fn refused(why: &str, at: Timestamp) -> Finding {
+    let text = format!(
+        "policy file refused, the old one stays in force: {}",
+        harmless(why)
+    );
+    finding(REFUSED, Severity::Technical, text, at)
+}
+
+/// The file was changed and counts from now on.
+pub(crate) fn in_force(exam: &str, at: Timestamp) -> Finding {
+    let exam = match exam {
+        "" => String::new(),
+        exam => format!(": {}", harmless(exam)),
+    };
+    let text = format!("changed policy in force{exam}");
+    finding(IN_FORCE, Severity::Info, text, at)
+}
+
+fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {
+    Finding {
+        rule,
+        severity,
+        host: None,
+        seat: None,
+        object: "policy file".into(),
+        message,
+        time,
+    }
+}
