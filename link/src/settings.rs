@@ -232,6 +232,8 @@ impl Display for BrokerUrl {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -300,6 +302,18 @@ mod tests {
         let mut problems = Problems::default();
         assert!(args("mqtts://x").read(&mut problems).is_none());
         assert!(problems.to_string().contains("--ca"));
+    }
+
+    #[test]
+    fn a_password_file_that_others_may_read_or_change_is_refused() {
+        let file = std::env::temp_dir().join(format!("labwatch-password-{}", std::process::id()));
+        fs::write(&file, "secret\n").unwrap();
+        for (mode, good) in [(0o644, false), (0o660, false), (0o440, true), (0o600, true)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let secret = read_secret(file.to_str().unwrap());
+            assert_eq!(secret.is_ok(), good, "{mode:o}: {secret:?}");
+        }
+        fs::remove_file(&file).unwrap();
     }
 
     proptest! {

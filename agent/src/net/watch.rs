@@ -4,50 +4,41 @@
 //! ring fills, and what it cannot hold is counted as dropped: nothing is lost without a figure. Without the privilege to
 //! capture the loop goes on (interfaces are still reported), says `no-capture` and tries again.
 
+mod interfaces;
+mod reports;
+
 use std::{
     collections::HashMap,
-    fmt::Display,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
 use ipnet::IpNet;
-use labwatch_contract::{
-    event::{Action, Occurrence},
-    scope::Networks,
-    time::Timestamp,
-};
+use labwatch_contract::{event::Occurrence, time::Timestamp};
 use tokio::sync::{mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Moment,
-    capture::{self, Capture, LONGEST_WAY, Ready},
+    capture::{self, Capture, Ready},
     flows::{Flows, Output, Owner, Ticket},
-    gaps::{self, Gap, Gaps},
+    gaps::Gaps,
     links::{self, Bell},
     lookup::{self, Lookup},
     processes::{self, Processes},
-    report,
-    surroundings::{self, Interface, Surroundings},
+    surroundings::Surroundings,
 };
 use crate::degraded::Degraded;
 
 /// Files that no bell rings for (the resolver's) are read so often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// However often the bell rings.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Sleep is noticed so soon after it, and no later.
 const BETWEEN_CLOCKS: Duration = Duration::from_secs(2);
 /// An interface that could not be captured is tried again after this.
 const RETRY: Duration = Duration::from_secs(30);
-/// A report waits so long for a moment in which frames read and the interfaces' counters agree.
-const SETTLE: Duration = LONGEST_WAY;
+/// Between two looks whether they do.
 const BETWEEN_SETTLE: Duration = Duration::from_millis(20);
 /// Longest wait for the receiver of the last report.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -71,9 +62,6 @@ pub struct NetHealth {
     /// `no-capture` is noted while an interface that should be captured is not.
     pub degraded: Degraded,
 }
-
-/// Word for an interface that cannot be captured.
-const NO_CAPTURE: &str = "no-capture";
 
 /// Watches the network until `stop`, and sends what happens to `occurrences`.
 ///
@@ -319,274 +307,5 @@ impl Watch {
             self.flows.set_blind_until(now);
             self.look_soon();
         }
-    }
-
-    // Interfaces.
-
-    fn look_soon(&mut self) {
-        self.look_at = self.look_at.min(self.looked + BETWEEN_LOOKS);
-    }
-
-    fn look(&mut self) -> anyhow::Result<()> {
-        let here = links::look()?;
-        let now = self.clock.now();
-        let is_first = self.looked == Duration::ZERO;
-        for mut change in self.here.changes(&here, now.time) {
-            if is_first {
-                change.fields.lab.reason = Some("there at the start".to_owned());
-            }
-            self.flows.tell(change);
-        }
-        (self.looked, self.look_at) = (now.uptime, now.uptime + LOOK_EVERY);
-        if !is_first {
-            self.notice_newcomers(&here);
-        }
-        self.looked_time = now.time;
-        self.here = here;
-        if is_first {
-            self.warn_of_absent();
-        }
-        self.apply_networks();
-        self.match_captures(now);
-        self.tell_health();
-        Ok(())
-    }
-
-    /// An interface that came since the last look has been blind since then at the longest, and its counters began at nothing.
-    fn notice_newcomers(&mut self, here: &Surroundings) {
-        let is_new = |new: &&Interface| {
-            let mut known = self.here.interfaces.iter();
-            known.all(|old| old.index != new.index)
-        };
-        for new in here.interfaces.iter().filter(is_new) {
-            self.gaps.blind(new.index, Some(0), self.looked_time);
-        }
-    }
-
-    fn warn_of_absent(&self) {
-        let is_here = |name: &str| {
-            self.here
-                .interfaces
-                .iter()
-                .any(|one| one.shown.name == name)
-        };
-        for name in self
-            .settings
-            .interfaces
-            .iter()
-            .filter(|name| !is_here(name))
-        {
-            tracing::warn!("{name} is not up; its traffic is seen as soon as it is");
-        }
-    }
-
-    fn set_broker(&mut self, broker: Option<SocketAddr>) {
-        self.broker = broker;
-        self.apply_networks();
-    }
-
-    fn apply_networks(&mut self) {
-        let networks = self.networks();
-        for capture in &mut self.captures {
-            capture.openings().set_networks(&networks);
-        }
-        self.flows.set_surroundings(&self.here, networks);
-    }
-
-    fn networks(&self) -> Networks {
-        let named = &self.settings.local_networks;
-        self.here.networks(named, self.broker)
-    }
-
-    /// Opens what should be captured and is not, closes what is gone.
-    fn match_captures(&mut self, now: Moment) {
-        let named = &self.settings.interfaces;
-        let is_wanted = |one: &&Interface| named.is_empty() || named.contains(&one.shown.name);
-        let wanted: Vec<Interface> = self
-            .here
-            .interfaces
-            .iter()
-            .filter(is_wanted)
-            .cloned()
-            .collect();
-        let is_gone = |capture: &Capture| wanted.iter().all(|one| one.index != capture.index());
-        while let Some(at) = self.captures.iter().position(is_gone) {
-            self.close(at);
-        }
-        if now.uptime >= self.retry_at {
-            self.failed.clear();
-        }
-        self.failed
-            .retain(|index, _| wanted.iter().any(|one| one.index == *index));
-        for interface in &wanted {
-            if self
-                .captures
-                .iter()
-                .any(|capture| capture.index() == interface.index)
-            {
-                self.flows.open_interface(interface);
-            } else if !self.failed.contains_key(&interface.index) {
-                self.open(interface, now);
-            }
-        }
-    }
-
-    fn open(&mut self, interface: &Interface, now: Moment) {
-        let (name, index) = (&interface.shown.name, interface.index);
-        let gap = match Capture::open(interface, &self.networks()) {
-            Ok(mut capture) => {
-                tracing::info!("capturing on {name}");
-                let counter = links::counters().get(name).copied();
-                capture.set_counter(counter);
-                self.captures.push(capture);
-                self.flows.open_interface(interface);
-                self.flows.set_blind_until(now);
-                self.gaps.opened(index, counter, now.time)
-            }
-            Err(error) => {
-                let why = format!("traffic over {name} is not seen: {error:#}");
-                let gap = self.gaps.failed(index, &why, now.time);
-                self.failed.insert(index, why);
-                self.retry_at = now.uptime + RETRY;
-                gap
-            }
-        };
-        if let Some(gap) = gap {
-            self.tell_gap(index, gap);
-        }
-    }
-
-    fn close(&mut self, at: usize) {
-        let mut capture = self.captures.swap_remove(at);
-        let counter = links::counters().get(capture.name()).copied();
-        let grown = capture.take_counter(counter);
-        self.flows.count(capture.index(), 0, grown);
-        let now = self.clock.now();
-        self.gaps.blind(capture.index(), counter, now.time);
-        self.ending.push((capture, now.uptime + LONGEST_WAY));
-    }
-
-    fn end_captures(&mut self, now: Duration) {
-        let over: Vec<(Capture, Duration)> = self
-            .ending
-            .extract_if(.., |(_, until)| *until <= now)
-            .collect();
-        for (mut capture, _) in over {
-            let (flows, index) = (&mut self.flows, capture.index());
-            capture.read_rest(self.clock.now(), |frame, now| {
-                flows.handle_frame(frame, index, now);
-            });
-            let counter = capture.counter_at_report();
-            self.count(&mut capture, counter);
-            let is_open_again = self.captures.iter().any(|one| one.index() == index);
-            if !is_open_again {
-                self.flows.close_interface(index);
-                self.told_unread.remove(&index);
-            }
-        }
-    }
-
-    /// Waits for the last blocks, where the counters say that there are some.
-    async fn read_last(&mut self) {
-        let deadline = self.clock.now().uptime + LONGEST_WAY;
-        let is_over = |watch: &Self| watch.is_settled() && watch.ending.is_empty();
-        while !is_over(self) && self.clock.now().uptime < deadline {
-            for at in (0..self.captures.len()).rev() {
-                self.read(at);
-            }
-            self.end_captures(self.clock.now().uptime);
-            tokio::time::sleep(BETWEEN_SETTLE).await;
-        }
-        self.end_captures(Duration::MAX);
-    }
-
-    // Reports.
-
-    fn report_when_settled(&mut self, now: Duration) {
-        let until = *self.settle_until.get_or_insert(now + SETTLE);
-        if now < until && !self.is_settled() {
-            self.report_at = now + BETWEEN_SETTLE;
-            return;
-        }
-        self.settle_until = None;
-        self.report_at = now + self.settings.report_every;
-        self.report();
-    }
-
-    /// All that the interfaces have counted has been read, but for what is known to differ.
-    fn is_settled(&self) -> bool {
-        let counters = links::counters();
-        let mut captures = self.captures.iter();
-        captures.all(|capture| {
-            let unread = capture.unread(counters.get(capture.name()).copied());
-            let known = self.told_unread.get(&capture.index());
-            unread.is_none_or(|unread| unread == 0 || Some(&unread) == known)
-        })
-    }
-
-    fn report(&mut self) {
-        self.count_all();
-        let now = self.clock.now();
-        self.reported_time = now.time;
-        self.flows.end_interval(now);
-        self.tell_health();
-    }
-
-    fn finish(&mut self) {
-        self.count_all();
-        self.flows.finish(self.clock.now());
-    }
-
-    fn count_all(&mut self) {
-        let counters = links::counters();
-        let mut captures = std::mem::take(&mut self.captures);
-        for capture in &mut captures {
-            let counter = counters.get(capture.name()).copied();
-            self.count(capture, counter);
-        }
-        self.captures = captures;
-    }
-
-    fn count(&mut self, capture: &mut Capture, counter: Option<u64>) {
-        let drops = capture.take_drops();
-        self.drops_told += drops;
-        self.tell_difference(capture, counter);
-        self.flows
-            .count(capture.index(), drops, capture.take_counter(counter));
-        if drops > 0 {
-            let reason = format!("the kernel dropped {drops} frames");
-            let now = self.clock.now().time;
-            self.tell_gap(capture.index(), gaps::gap(self.reported_time, now, reason));
-        }
-    }
-
-    /// A difference that stays the same is said once.
-    fn tell_difference(&mut self, capture: &Capture, counter: Option<u64>) {
-        let unread = capture.unread(counter).unwrap_or_default();
-        let told = self.told_unread.insert(capture.index(), unread);
-        if told.unwrap_or_default() != unread {
-            self.flows
-                .remark(report::difference(capture.name(), unread));
-        }
-    }
-
-    fn tell_gap(&mut self, index: u32, Gap { interval, reason }: Gap) {
-        let Some(interface) = self.here.interfaces.iter().find(|one| one.index == index) else {
-            return;
-        };
-        let mut gap = surroundings::occurrence(Action::CaptureGap, interface, interval.end);
-        gap.fields.interval = Some(interval);
-        gap.fields.lab.reason = Some(reason);
-        self.flows.tell(gap);
-    }
-
-    fn tell_health(&self) {
-        let untold: u64 = self.captures.iter().map(Capture::untold_drops).sum();
-        self.health
-            .dropped
-            .store(self.drops_told + untold, Ordering::Relaxed);
-        let why = self.failed.values().next();
-        let degraded = &self.health.degraded;
-        degraded.note(NO_CAPTURE, why.map(|why| -> &dyn Display { why }));
     }
 }

@@ -1,0 +1,195 @@
+//! Which interfaces there are, and which are captured: opened as they come, read to the end as they go.
+
+use std::{net::SocketAddr, time::Duration};
+
+use labwatch_contract::scope::Networks;
+
+use super::{BETWEEN_SETTLE, LOOK_EVERY, RETRY, Watch};
+use crate::net::{
+    Moment,
+    capture::{Capture, LONGEST_WAY},
+    links,
+    surroundings::{Interface, Surroundings},
+};
+
+/// However often the bell rings.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+impl Watch {
+    pub(super) fn look_soon(&mut self) {
+        self.look_at = self.look_at.min(self.looked + BETWEEN_LOOKS);
+    }
+
+    pub(super) fn look(&mut self) -> anyhow::Result<()> {
+        let here = links::look()?;
+        let now = self.clock.now();
+        let is_first = self.looked == Duration::ZERO;
+        for mut change in self.here.changes(&here, now.time) {
+            if is_first {
+                change.fields.lab.reason = Some("there at the start".to_owned());
+            }
+            self.flows.tell(change);
+        }
+        (self.looked, self.look_at) = (now.uptime, now.uptime + LOOK_EVERY);
+        if !is_first {
+            self.notice_newcomers(&here);
+        }
+        self.looked_time = now.time;
+        self.here = here;
+        if is_first {
+            self.warn_of_absent();
+        }
+        self.apply_networks();
+        self.match_captures(now);
+        self.tell_health();
+        Ok(())
+    }
+
+    /// An interface that came since the last look has been blind since then at the longest, and its counters began at nothing.
+    pub(super) fn notice_newcomers(&mut self, here: &Surroundings) {
+        let is_new = |new: &&Interface| {
+            let mut known = self.here.interfaces.iter();
+            known.all(|old| old.index != new.index)
+        };
+        for new in here.interfaces.iter().filter(is_new) {
+            self.gaps.blind(new.index, Some(0), self.looked_time);
+        }
+    }
+
+    pub(super) fn warn_of_absent(&self) {
+        let is_here = |name: &str| {
+            self.here
+                .interfaces
+                .iter()
+                .any(|one| one.shown.name == name)
+        };
+        for name in self
+            .settings
+            .interfaces
+            .iter()
+            .filter(|name| !is_here(name))
+        {
+            tracing::warn!("{name} is not up; its traffic is seen as soon as it is");
+        }
+    }
+
+    pub(super) fn set_broker(&mut self, broker: Option<SocketAddr>) {
+        self.broker = broker;
+        self.apply_networks();
+    }
+
+    pub(super) fn apply_networks(&mut self) {
+        let networks = self.networks();
+        for capture in &mut self.captures {
+            capture.openings().set_networks(&networks);
+        }
+        self.flows.set_surroundings(&self.here, networks);
+    }
+
+    pub(super) fn networks(&self) -> Networks {
+        let named = &self.settings.local_networks;
+        self.here.networks(named, self.broker)
+    }
+
+    /// Opens what should be captured and is not, closes what is gone.
+    pub(super) fn match_captures(&mut self, now: Moment) {
+        let named = &self.settings.interfaces;
+        let is_wanted = |one: &&Interface| named.is_empty() || named.contains(&one.shown.name);
+        let wanted: Vec<Interface> = self
+            .here
+            .interfaces
+            .iter()
+            .filter(is_wanted)
+            .cloned()
+            .collect();
+        let is_gone = |capture: &Capture| wanted.iter().all(|one| one.index != capture.index());
+        while let Some(at) = self.captures.iter().position(is_gone) {
+            self.close(at);
+        }
+        if now.uptime >= self.retry_at {
+            self.failed.clear();
+        }
+        self.failed
+            .retain(|index, _| wanted.iter().any(|one| one.index == *index));
+        for interface in &wanted {
+            if self
+                .captures
+                .iter()
+                .any(|capture| capture.index() == interface.index)
+            {
+                self.flows.open_interface(interface);
+            } else if !self.failed.contains_key(&interface.index) {
+                self.open(interface, now);
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self, interface: &Interface, now: Moment) {
+        let (name, index) = (&interface.shown.name, interface.index);
+        let gap = match Capture::open(interface, &self.networks()) {
+            Ok(mut capture) => {
+                tracing::info!("capturing on {name}");
+                let counter = links::counters().get(name).copied();
+                capture.set_counter(counter);
+                self.captures.push(capture);
+                self.flows.open_interface(interface);
+                self.flows.set_blind_until(now);
+                self.gaps.opened(index, counter, now.time)
+            }
+            Err(error) => {
+                let why = format!("traffic over {name} is not seen: {error:#}");
+                let gap = self.gaps.failed(index, &why, now.time);
+                self.failed.insert(index, why);
+                self.retry_at = now.uptime + RETRY;
+                gap
+            }
+        };
+        if let Some(gap) = gap {
+            self.tell_gap(index, gap);
+        }
+    }
+
+    pub(super) fn close(&mut self, at: usize) {
+        let mut capture = self.captures.swap_remove(at);
+        let counter = links::counters().get(capture.name()).copied();
+        let grown = capture.take_counter(counter);
+        self.flows.count(capture.index(), 0, grown);
+        let now = self.clock.now();
+        self.gaps.blind(capture.index(), counter, now.time);
+        self.ending.push((capture, now.uptime + LONGEST_WAY));
+    }
+
+    pub(super) fn end_captures(&mut self, now: Duration) {
+        let over: Vec<(Capture, Duration)> = self
+            .ending
+            .extract_if(.., |(_, until)| *until <= now)
+            .collect();
+        for (mut capture, _) in over {
+            let (flows, index) = (&mut self.flows, capture.index());
+            capture.read_rest(self.clock.now(), |frame, now| {
+                flows.handle_frame(frame, index, now);
+            });
+            let counter = capture.counter_at_report();
+            self.count(&mut capture, counter);
+            let is_open_again = self.captures.iter().any(|one| one.index() == index);
+            if !is_open_again {
+                self.flows.close_interface(index);
+                self.told_unread.remove(&index);
+            }
+        }
+    }
+
+    /// Waits for the last blocks, where the counters say that there are some.
+    pub(super) async fn read_last(&mut self) {
+        let deadline = self.clock.now().uptime + LONGEST_WAY;
+        let is_over = |watch: &Self| watch.is_settled() && watch.ending.is_empty();
+        while !is_over(self) && self.clock.now().uptime < deadline {
+            for at in (0..self.captures.len()).rev() {
+                self.read(at);
+            }
+            self.end_captures(self.clock.now().uptime);
+            tokio::time::sleep(BETWEEN_SETTLE).await;
+        }
+        self.end_captures(Duration::MAX);
+    }
+}
