@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A file is named after the time of its first line. A new one is begun each hour of UTC, at 64 MiB, and at each
-//! start, because [`Filing`] begins with no memory. A folder is a parsed address or one of two words: no path is
+//! start, because `Filing` begins with no memory. A folder is a parsed address or one of two words: no path is
 //! ever made from the text of a topic. Pure: the store asks, opens, and says what it had to begin.
 
 use std::{fmt, net::IpAddr};

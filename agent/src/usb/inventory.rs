@@ -2,7 +2,7 @@
 //! nobody looked.
 //!
 //! Invariant: the digest depends on the set of items alone, not on their order or on when they came; an item has no
-//! control character (foreign ones are made harmless) and at most [`MAX_ITEM`] bytes, all together fit a payload.
+//! control character (foreign ones are made harmless) and at most `MAX_ITEM` bytes, all together fit a payload.
 
 use labwatch_contract::{chain::Digest, event::usb::Inventory, text::harmless};
 
