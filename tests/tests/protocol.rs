@@ -466,10 +466,12 @@ impl World {
             match line {
                 Line::Event(journal, sequence, digest) => {
                     let told = told.entry(*journal).or_default();
-                    if missing.contains_key(&(*journal, *sequence)) {
-                        told.retain(|(number, _)| number != sequence);
+                    let was_missing = missing.contains_key(&(*journal, *sequence));
+                    let place = told.iter_mut().find(|(number, _)| number == sequence);
+                    match place.filter(|_| was_missing) {
+                        Some(place) => place.1 = Some(*digest),
+                        None => told.push((*sequence, Some(*digest))),
                     }
-                    told.push((*sequence, Some(*digest)));
                 }
                 Line::Gap(ip, gap) => {
                     let told = told.entry(gap.journal).or_default();
@@ -486,8 +488,20 @@ impl World {
         told
     }
 
+    /// The events of a journal stand in the record in their order, whatever is called missing between them.
+    fn check_order(&self) {
+        let mut last: BTreeMap<Uuid, u64> = BTreeMap::new();
+        for line in self.log.iter().flat_map(|entry| &entry.lines) {
+            if let Line::Event(journal, sequence, _) = line {
+                let before = last.insert(*journal, *sequence).unwrap_or_default();
+                assert!(before < *sequence, "{sequence} of {journal} after {before}");
+            }
+        }
+    }
+
     /// Compares the journals with the record.
     fn count(&self) {
+        self.check_order();
         let told = self.told();
         for (journal, file) in &self.files {
             let told = told.get(journal).map_or(&[][..], Vec::as_slice);
