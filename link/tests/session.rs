@@ -20,7 +20,13 @@ use labwatch_link::{
     session::{Connected, Incoming, Message, Presence, Publisher, SessionSettings, session},
     settings::{BrokerArgs, Problems},
 };
-use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -220,6 +226,34 @@ async fn a_session_says_goodbye_after_what_is_queued_and_a_broken_one_leaves_its
     assert_eq!(watcher.next_payload().await, "online");
     broken.task.abort();
     assert_eq!(watcher.next_payload().await, "will");
+}
+
+/// A broker under a flood: its answer to a ping waits behind all that it has to deliver, here for ever.
+async fn never_answer_a_ping(listener: TcpListener) {
+    const CONNACK: &[u8] = &[0x20, 2, 0, 0];
+    const PUBLISH: &[u8] = &[0x30, 6, 0, 3, b'l', b'a', b'b', b'x'];
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let (mut client, _) = listener.accept().await.unwrap();
+    client.write_all(CONNACK).await.unwrap();
+    while client.write_all(PUBLISH).await.is_ok() {
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_delivers_is_alive_though_it_answers_no_ping() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(never_answer_a_ping(listener));
+    let mut party = Party::start(port, "a", ());
+    party.connected().await;
+    // Two pings are due in it, and the second would have found the first unanswered.
+    let end = Instant::now() + Duration::from_secs(12);
+    while Instant::now() < end {
+        let incoming = party.next().await;
+        assert!(matches!(incoming, Incoming::Message(_)), "{incoming:?}");
+    }
 }
 
 #[tokio::test]

@@ -169,6 +169,8 @@ impl Conversation {
                 );
             }
             Event::Incoming(Packet::Publish(publish)) => {
+                // A broker that has much to say answers a ping after all of it. What it says proves that it lives.
+                self.events.state.await_pingresp = false;
                 let rumqttc::Publish {
                     topic,
                     payload,
