@@ -69,25 +69,35 @@ impl fmt::Display for Digest {
     }
 }
 
+/// A bit that no digit's value has.
+const NO_DIGIT: u8 = 0x80;
+
 impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
+        // Branches on random digits are dear, so wrong ones are looked for once, at the end.
         let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(DigestError),
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => NO_DIGIT,
         };
         if text.len() != 64 {
             return Err(DigestError);
         }
-        let mut bytes = [0; 32];
+        let (mut bytes, mut seen) = ([0; 32], 0);
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
             if let [high, low] = pair {
-                *byte = digit(*high)? << 4 | digit(*low)?;
+                let (high, low) = (digit(*high), digit(*low));
+                seen |= high | low;
+                *byte = high << 4 | low & 15;
             }
         }
-        Ok(Self(bytes))
+        if seen & NO_DIGIT == 0 {
+            Ok(Self(bytes))
+        } else {
+            Err(DigestError)
+        }
     }
 }
 
@@ -99,9 +109,22 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads a digest where it stands, without a copy of its text.
+struct Text;
+
+impl de::Visitor<'_> for Text {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 lower-case hex digits")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

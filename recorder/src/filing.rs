@@ -11,7 +11,7 @@
 //! start, because `Filing` begins with no memory. A folder is a parsed address or one of two words: no path is
 //! ever made from the text of a topic. Pure: the store asks, opens, and says what it had to begin.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use labwatch_contract::time::Timestamp;
 
@@ -63,7 +63,7 @@ impl fmt::Display for Folder {
 /// `2026-11-22T09-31-05Z.jsonl`, or `…Z-2.jsonl` where that name was taken. Ordered as they were begun.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
-    stem: String,
+    stem: Arc<str>,
     number: u32,
 }
 
@@ -72,7 +72,7 @@ impl FileName {
     #[must_use]
     pub fn at(time: Timestamp) -> Self {
         Self {
-            stem: time.file_stem(),
+            stem: time.file_stem().into(),
             number: 1,
         }
     }
@@ -100,7 +100,7 @@ impl FileName {
             None => 1,
         };
         let file = Self {
-            stem: format!("{stem}Z"),
+            stem: format!("{stem}Z").into(),
             number,
         };
         (file.to_string() == name && is_stem(stem)).then_some(file)

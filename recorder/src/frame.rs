@@ -77,8 +77,9 @@ impl FrameWriter {
     }
 
     /// Adds marks.
-    pub fn marks(&mut self, marks: &[Standing]) {
-        let text = serde_json::to_vec(marks).unwrap_or_default();
+    pub fn marks<'a>(&mut self, marks: impl IntoIterator<Item = &'a Standing>) {
+        let marks: Vec<_> = marks.into_iter().collect();
+        let text = serde_json::to_vec(&marks).unwrap_or_default();
         let Ok(length) = u32::try_from(text.len()) else {
             return;
         };

@@ -54,6 +54,20 @@ pub struct Standing {
     pub left: Vec<IpAddr>,
 }
 
+impl Standing {
+    /// Takes the place of what stood there earlier; where the journal has moved, of what it has left too.
+    pub(crate) fn supersede(mut self, earlier: &mut BTreeMap<(Uuid, IpAddr), Self>) {
+        let own = earlier.remove(&(self.journal, self.ip));
+        let old = self.left.iter();
+        let old: Vec<_> = old
+            .filter_map(|ip| earlier.remove(&(self.journal, *ip)))
+            .chain(own)
+            .collect();
+        self.left.extend(old.into_iter().flat_map(|mark| mark.left));
+        earlier.insert((self.journal, self.ip), self);
+    }
+}
+
 /// What becomes of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -100,6 +114,8 @@ struct Book {
     taken: u64,
     digest: Option<Digest>,
     durable: u64,
+    /// Whether it stands among those that moved.
+    moved: bool,
 }
 
 /// All marks of one store.
@@ -136,6 +152,7 @@ impl Ledger {
                 taken: mark.sequence,
                 digest: mark.digest,
                 durable: mark.sequence,
+                moved: false,
             };
             if ledger.admit(mark.ip, mark.journal).is_ok() {
                 ledger.books.insert((mark.journal, mark.ip), book);
@@ -180,7 +197,8 @@ impl Ledger {
     pub fn take_moved(&mut self) -> Vec<Standing> {
         let moved = std::mem::take(&mut self.moved);
         let standing = |((journal, ip), left)| {
-            let book = self.books.get(&(journal, ip))?;
+            let book = self.books.get_mut(&(journal, ip))?;
+            book.moved = false;
             Some(Standing {
                 journal,
                 ip,
@@ -277,26 +295,37 @@ impl Ledger {
     /// Moves the mark to an event that was judged to be the next.
     fn take(&mut self, ip: IpAddr, place: &Place, digest: Digest) -> Result<(), Refusal> {
         let own = (place.journal, ip);
-        let (mut durable, mut left) = (0, Vec::new());
-        if let Some(book) = self.books.get(&own) {
-            durable = book.durable;
-        } else {
-            let from = siblings(&self.books, place.journal)
-                .find(|(_, book)| continues(book, place))
-                .map(|(from, book)| (from, book.durable));
-            self.admit(ip, place.journal)?;
-            if let Some((from, its)) = from {
-                durable = its;
-                left = self.release(place.journal, from);
-            }
+        let Some(book) = self.books.get_mut(&own) else {
+            return self.take_first(ip, place, digest);
+        };
+        (book.taken, book.digest) = (place.sequence, Some(digest));
+        if !std::mem::replace(&mut book.moved, true) {
+            self.moved.entry(own).or_default();
         }
+        Ok(())
+    }
+
+    /// Opens the book of a journal under a new address.
+    fn take_first(&mut self, ip: IpAddr, place: &Place, digest: Digest) -> Result<(), Refusal> {
+        let from = siblings(&self.books, place.journal)
+            .find(|(_, book)| continues(book, place))
+            .map(|(from, book)| (from, book.durable));
+        self.admit(ip, place.journal)?;
+        let (durable, left) = match from {
+            Some((from, durable)) => (durable, self.release(place.journal, from)),
+            None => (0, Vec::new()),
+        };
         let book = Book {
             taken: place.sequence,
             digest: Some(digest),
             durable,
+            moved: true,
         };
-        self.books.insert(own, book);
-        self.moved.entry(own).or_default().extend(left);
+        self.books.insert((place.journal, ip), book);
+        self.moved
+            .entry((place.journal, ip))
+            .or_default()
+            .extend(left);
         Ok(())
     }
 
@@ -324,6 +353,7 @@ impl Ledger {
             taken: before,
             digest: None,
             durable: known.map_or(0, |book| book.durable),
+            moved: true,
         };
         self.books.insert(own, book);
         self.moved.entry(own).or_default();

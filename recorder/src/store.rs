@@ -25,6 +25,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fs::{DirBuilder, File},
     io,
+    net::IpAddr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -38,6 +39,7 @@ use labwatch_contract::{
     time::Timestamp,
     topic::{Root, Topic},
 };
+use uuid::Uuid;
 
 pub(crate) use self::start::last_checkpoint;
 use self::{files::Files, log::Log, start::replace};
@@ -115,7 +117,8 @@ pub(crate) struct Store {
 struct Staged {
     entries: VecDeque<Entry>,
     pieces: Vec<Piece>,
-    marks: Vec<Standing>,
+    /// One for each journal and address.
+    marks: BTreeMap<(Uuid, IpAddr), Standing>,
 }
 
 impl Store {
@@ -170,7 +173,9 @@ impl Store {
         // One folder's lines together, so that they go into its file in one piece.
         entries.sort_by_key(|entry| entry.folder);
         self.staged.entries.extend(entries);
-        self.staged.marks.extend(marks);
+        for mark in marks {
+            mark.supersede(&mut self.staged.marks);
+        }
     }
 
     /// Brings everything staged to the disk; gives the marks that are durable now.
@@ -186,12 +191,16 @@ impl Store {
         for piece in &self.staged.pieces {
             frame.lines(piece);
         }
-        frame.marks(&self.staged.marks);
+        frame.marks(self.staged.marks.values());
         self.log.append(&frame.finish())?;
         for piece in self.staged.pieces.drain(..) {
+            self.heads.add(piece.folder, &piece.name, &piece.lines);
             self.files.add(piece);
+            self.grew = true;
         }
-        let marks = std::mem::take(&mut self.staged.marks);
+        let marks: Vec<_> = std::mem::take(&mut self.staged.marks)
+            .into_values()
+            .collect();
         self.marks.apply(marks.iter().cloned());
         Ok(marks)
     }
@@ -370,8 +379,6 @@ impl Store {
             let Some(entry) = self.staged.entries.pop_front() else {
                 break;
             };
-            self.heads.add(folder, &name, &entry.line);
-            self.grew = true;
             self.put(folder, name, offset, entry.line);
         }
         Ok(())

@@ -393,3 +393,27 @@ proptest! {
         prop_assert_eq!(disk, expected);
     }
 }
+
+#[test]
+fn of_a_journal_that_moves_and_returns_before_a_commit_one_mark_stays() {
+    let mut marks = BTreeMap::new();
+    let mut stage = |ip, sequence, left: &[IpAddr]| {
+        let mark = Standing {
+            journal: Uuid::from_u128(1),
+            ip,
+            sequence,
+            digest: Some(digest(sequence)),
+            left: left.to_vec(),
+        };
+        mark.supersede(&mut marks);
+    };
+    stage(A, 1, &[]);
+    stage(A, 2, &[]);
+    stage(B, 3, &[A]);
+    stage(A, 4, &[B]);
+    let marks: Vec<_> = marks.into_values().collect();
+    assert_eq!((marks.len(), marks[0].ip, marks[0].sequence), (1, A, 4));
+    assert_eq!(marks[0].left, [B, A]);
+    let mut ledger = Ledger::restore(STORE, marks);
+    assert_eq!(take_from(&mut ledger, A, 1, 5), Verdict::New);
+}
