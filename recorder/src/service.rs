@@ -44,9 +44,9 @@ use crate::{
 /// How often the log may tell what was refused.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Under load messages are left to gather for so long: little beside the pause between two commits.
-const REST: Duration = Duration::from_millis(2);
-/// Rounds of fewer messages are worth a rest.
-const FEW: usize = 256;
+const REST: Duration = Duration::from_millis(5);
+/// Rounds of fewer messages are worth a rest: they emptied the socket, which larger ones may not have done.
+const FEW: usize = 64;
 /// Messages that may wait, and are taken together.
 const QUEUE: usize = 1024;
 
