@@ -1,4 +1,4 @@
-//! Puts a descriptor under the runtime's readiness. The only unsafe call: tokio cannot see from a type that its
+//! Puts a descriptor under the runtime's readiness. The call is unsafe: tokio cannot see from a type that its
 //! descriptor stays open and the same for as long as it is registered. [`StaysOpen`] says so.
 
 use std::{

@@ -6,12 +6,13 @@
 //! mount table ----> mountinfo --> Volumes (asks sysfs) -----+
 //! ```
 //! Core, pure: [`uevent`], [`descriptors`], [`names`], [`drivers`], [`snapshot`], [`device`], [`media`],
-//! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `lists`, `mounts`,
+//! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `drive`, `lists`, `mounts`,
 //! `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute.
 
 pub mod backing;
 pub mod descriptors;
 pub mod device;
+mod drive;
 pub mod drivers;
 pub mod inventory;
 #[expect(clippy::disallowed_methods, reason = "shell: reads the system's lists")]

@@ -49,6 +49,8 @@ pub struct Block {
     pub mapping: Option<String>,
     /// `loop/backing_file`: the image behind a loop device.
     pub image: Option<String>,
+    /// The drive says that no disc is in it, whatever size it shows.
+    pub is_empty: bool,
     /// Whether it is a part of a disk.
     pub is_partition: bool,
     /// The firmware says that people reach the port it hangs on (a Thunderbolt disk).

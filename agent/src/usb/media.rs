@@ -24,7 +24,7 @@ use super::{
 /// Most disks that are kept.
 const MAX_DISKS: usize = 1024;
 
-/// The size in bytes that `sr` gives an empty drive.
+/// The size in bytes that `sr` gives a drive that has never had a disc.
 const EMPTY_DRIVE: u64 = 0x1f_ffff * 512;
 
 /// A disk as sysfs shows it.
@@ -179,8 +179,8 @@ impl Entry {
 #[must_use]
 pub fn medium(disk: &Block) -> Option<u64> {
     let bytes = disk.bytes().filter(|bytes| *bytes > 0)?;
-    let empty = name(&disk.syspath).starts_with("sr") && bytes == EMPTY_DRIVE;
-    (!empty).then_some(bytes)
+    let new_drive = name(&disk.syspath).starts_with("sr") && bytes == EMPTY_DRIVE;
+    (!disk.is_empty && !new_drive).then_some(bytes)
 }
 
 /// Whether a path below `/sys` is that of a disk of its own, not one made of others.
@@ -263,7 +263,10 @@ mod tests {
                 "media-inserted /dev/sr0 1024000"
             ]
         );
-        let went = media.handle_disk(&disk(DRIVE, 0x1f_ffff), now());
+        // The size stays; the drive itself says that it is empty.
+        let mut out = disk(DRIVE, 2000);
+        out.backing.blocks[0].is_empty = true;
+        let went = media.handle_disk(&out, now());
         assert_eq!(told(went), ["media-removed /dev/sr0 1024000"]);
     }
 

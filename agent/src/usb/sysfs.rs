@@ -10,10 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags};
-
 use super::{
     backing::{Backing, Block},
+    drive,
     lists::Lists,
     media::{self, Disk},
     mountinfo::Mount,
@@ -95,10 +94,13 @@ impl Roots {
     pub(crate) fn media(&self) -> Vec<(String, Option<u64>)> {
         let paths = self.links("block").filter(|path| media::is_real(path));
         let sized = |path: String| {
+            // Asked first: that is when it finds out the size of a new disc.
+            let is_empty = self.is_empty_drive(&path);
             let size = text(&self.at(&path).join("size"))?;
             let block = Block {
                 syspath: path,
                 size: Some(size),
+                is_empty,
                 ..Block::default()
             };
             let medium = media::medium(&block);
@@ -109,7 +111,6 @@ impl Roots {
 
     /// One disk; `None` when it is gone.
     pub(crate) fn disk(&self, syspath: &str) -> Option<Disk> {
-        self.wake_drive(syspath);
         let backing = self.under(self.at(syspath));
         (!backing.blocks.is_empty()).then(|| Disk {
             syspath: syspath.to_owned(),
@@ -117,14 +118,10 @@ impl Roots {
         })
     }
 
-    /// An optical drive finds out the size of its disc only when somebody opens it: without waiting, so that its tray
-    /// is left as it is. Where that is not allowed, udevd does it a moment later.
-    fn wake_drive(&self, syspath: &str) {
-        let drive = name(syspath);
-        if drive.starts_with("sr") {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            drop(rustix::fs::open(self.dev.join(drive), flags, Mode::empty()));
-        }
+    /// Whether this is an optical drive that says that it is empty.
+    fn is_empty_drive(&self, syspath: &str) -> bool {
+        let own = name(syspath);
+        own.starts_with("sr") && drive::is_empty(&self.dev.join(own))
     }
 
     /// The syspaths to which the links in a folder below `/sys` lead.
@@ -220,7 +217,10 @@ impl Roots {
         let own = self.at(&syspath);
         let is_partition = own.join("partition").exists();
         let disk = own.parent().filter(|_| is_partition).unwrap_or(&own);
+        // Asked first: that is when it finds out the size of a new disc.
+        let is_empty = self.is_empty_drive(&syspath);
         Some(Block {
+            is_empty,
             size: text(&own.join("size")),
             removable: text(&disk.join("removable")),
             card: text(&disk.join("device/type")),
