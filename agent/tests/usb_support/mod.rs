@@ -9,6 +9,8 @@
     reason = "a test reads its files, and fails by panicking"
 )]
 
+pub mod live;
+
 use std::{fs, path::Path};
 
 use labwatch_agent::usb::{
