@@ -5,12 +5,7 @@
 //! tables of ids and interfaces in Linux drivers, as `modules.alias` has them), `recorded` (this crate's `fixtures/uevents`).
 //! Interfaces of one configuration are divided by blanks, configurations by `|`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    reason = "a test fails by panicking"
-)]
+mod usb_support;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +13,7 @@ use labwatch_agent::usb::{
     descriptors::{kinds, outline},
     drivers::Drivers,
 };
+use usb_support::descriptors;
 
 /// Name, ids, interfaces, what it is told to be, source.
 type Row = (
@@ -552,32 +548,6 @@ kernel/drivers/misc/cardreader/rtsx_usb.ko:
 kernel/drivers/hid/usbhid/usbhid.ko:
 kernel/drivers/usb/class/cdc-acm.ko:
 ";
-
-/// The bytes as sysfs has them: a device descriptor, then each configuration with its interfaces.
-fn descriptors(ids: &str, interfaces: &str) -> Vec<u8> {
-    let number = |hex: &str| u16::from_str_radix(hex, 16).unwrap().to_le_bytes();
-    let (vendor, product) = ids.split_once(':').unwrap();
-    let (vendor, product) = (number(vendor), number(product));
-    let configurations: Vec<_> = interfaces.split('|').collect();
-    let count = configurations.len() as u8;
-    let mut bytes = vec![18, 1, 0, 2, 0, 0, 0, 64];
-    bytes.extend([
-        vendor[0], vendor[1], product[0], product[1], 0, 1, 1, 2, 3, count,
-    ]);
-    for (value, configuration) in (1..).zip(configurations) {
-        let classes: Vec<_> = configuration.split_whitespace().collect();
-        let length = 9 + 9 * classes.len() as u8;
-        bytes.extend([9, 2, length, 0, classes.len() as u8, value, 0, 0x80, 50]);
-        for (number, class) in (0..).zip(classes) {
-            let class: Vec<_> = class
-                .split(':')
-                .map(|hex| u8::from_str_radix(hex, 16).unwrap())
-                .collect();
-            bytes.extend([9, 4, number, 0, 0, class[0], class[1], class[2], 0]);
-        }
-    }
-    bytes
-}
 
 #[test]
 fn each_device_is_told_to_be_what_it_is() {

@@ -3,8 +3,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::as_conversions,
     clippy::disallowed_methods,
     reason = "a test reads its files, and fails by panicking"
 )]
@@ -110,4 +112,31 @@ pub fn line(occurrence: &Occurrence) -> String {
 /// Each occurrence in one line.
 pub fn lines(occurrences: &[Occurrence]) -> Vec<String> {
     occurrences.iter().map(line).collect()
+}
+
+/// A device's bytes as sysfs has them: its descriptor, then each configuration (divided by `|`) with its interfaces
+/// (`08:06:50`, divided by blanks).
+pub fn descriptors(ids: &str, interfaces: &str) -> Vec<u8> {
+    let number = |hex: &str| u16::from_str_radix(hex, 16).unwrap().to_le_bytes();
+    let (vendor, product) = ids.split_once(':').unwrap();
+    let (vendor, product) = (number(vendor), number(product));
+    let configurations: Vec<_> = interfaces.split('|').collect();
+    let count = configurations.len() as u8;
+    let mut bytes = vec![18, 1, 0, 2, 0, 0, 0, 64];
+    bytes.extend([
+        vendor[0], vendor[1], product[0], product[1], 0, 1, 1, 2, 3, count,
+    ]);
+    for (value, configuration) in (1..).zip(configurations) {
+        let classes: Vec<_> = configuration.split_whitespace().collect();
+        let length = 9 + 9 * classes.len() as u8;
+        bytes.extend([9, 2, length, 0, classes.len() as u8, value, 0, 0x80, 50]);
+        for (number, class) in (0..).zip(classes) {
+            let class: Vec<_> = class
+                .split(':')
+                .map(|hex| u8::from_str_radix(hex, 16).unwrap())
+                .collect();
+            bytes.extend([9, 4, number, 0, 0, class[0], class[1], class[2], 0]);
+        }
+    }
+    bytes
 }
