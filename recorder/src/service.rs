@@ -58,6 +58,7 @@ pub async fn record(settings: Settings, stop: CancellationToken) -> anyhow::Resu
     let root = settings.connection.root.clone();
     let store = Store::open(&settings.dir, root.clone(), OPEN_FILES)?;
     let quarantine = Quarantine::new(store.quarantined()?);
+    let checkpoint = store.last_payload();
     let intake = Intake::new(root.clone(), store.ledger(), store.public_key(), quarantine);
     let (session, publisher, incoming) = session(
         SessionSettings {
@@ -85,6 +86,8 @@ pub async fn record(settings: Settings, stop: CancellationToken) -> anyhow::Resu
         batch: Batch::default(),
         exchange: exchange.clone(),
         publisher: Some(publisher),
+        checkpoint,
+        checkpoint_due: false,
         connected: false,
         now: now(),
         rested: Instant::now(),
@@ -103,6 +106,10 @@ struct Desk {
     batch: Batch,
     exchange: Arc<Exchange>,
     publisher: Option<Publisher>,
+    /// The payload of the last checkpoint.
+    checkpoint: Option<Vec<u8>>,
+    /// It has not gone out on this connection.
+    checkpoint_due: bool,
     connected: bool,
     /// Never goes back while the recorder runs.
     now: Timestamp,
@@ -137,7 +144,10 @@ impl Desk {
                 }
                 () = self.exchange.called() => self.hear()?,
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.acknowledge(),
-                _ = ticks.tick() => self.tell(),
+                _ = ticks.tick() => {
+                    self.offer_checkpoint();
+                    self.tell();
+                }
                 // The session ends once nobody can publish any more.
                 () = stop.cancelled(), if self.publisher.is_some() => self.publisher = None,
             }
@@ -169,6 +179,7 @@ impl Desk {
                 Incoming::Message(message) => self.take_one(&message, &stamp),
                 Incoming::Connected(_) => {
                     self.connected = true;
+                    self.checkpoint_due = true;
                     self.intake.ledger().handle_connected();
                 }
                 Incoming::Disconnected { .. } => self.connected = false,
@@ -203,7 +214,9 @@ impl Desk {
         for news in news {
             match news {
                 News::Committed(marks) => self.intake.ledger().handle_committed(&marks),
-                News::Checkpoint(payload) => self.publish(&Topic::Checkpoint, payload),
+                News::Checkpoint(payload) => {
+                    (self.checkpoint, self.checkpoint_due) = (Some(payload), true);
+                }
                 News::Trouble(why) => {
                     let alert = self.alarm.open(&why, now());
                     self.raise(Some(alert));
@@ -214,6 +227,7 @@ impl Desk {
                 }
             }
         }
+        self.offer_checkpoint();
         self.acknowledge();
         if ended {
             bail!("the writer has ended");
@@ -231,6 +245,15 @@ impl Desk {
                 self.intake.ledger().handle_unsent(ip, &ack);
                 break;
             }
+        }
+    }
+
+    /// Leaves the last checkpoint with the broker, which may have forgotten it. Where there is no room for it now, there
+    /// will be soon.
+    fn offer_checkpoint(&mut self) {
+        if let (true, true, Some(payload)) = (self.connected, self.checkpoint_due, &self.checkpoint)
+        {
+            self.checkpoint_due = !self.try_publish(&Topic::Checkpoint, payload.clone());
         }
     }
 

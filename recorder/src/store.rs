@@ -155,6 +155,12 @@ impl Store {
         Ledger::restore(self.marks.store(), self.marks.standings())
     }
 
+    /// The payload of the last checkpoint.
+    pub(crate) fn last_payload(&self) -> Option<Vec<u8>> {
+        let last = self.last.as_ref()?;
+        Some(serde_json::to_vec(last).unwrap_or_default())
+    }
+
     /// The public half of the key, 64 hex digits.
     pub(crate) fn public_key(&self) -> String {
         self.key.public()

@@ -10,6 +10,7 @@
 
 use std::{
     fs::{self, File},
+    io::{Write as _, stderr},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -67,21 +68,30 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Mosquitto with everything open on a loopback port, and the folder of its settings; `None` if there is none.
-fn broker() -> Option<(Process, u16, TempDir)> {
+fn mosquitto() -> Option<&'static str> {
     let places = [
         "/usr/sbin/mosquitto",
         "/usr/local/sbin/mosquitto",
         "/usr/bin/mosquitto",
     ];
-    let Some(program) = places.into_iter().find(|place| Path::new(place).exists()) else {
-        eprintln!("SKIPPED: mosquitto is not installed");
+    places.into_iter().find(|place| Path::new(place).exists())
+}
+
+/// Mosquitto with everything open on a loopback port, and the folder of its settings; `None` if there is none.
+fn broker() -> Option<(Process, u16, TempDir)> {
+    let Some(program) = mosquitto() else {
+        let _ = writeln!(stderr(), "SKIPPED: mosquitto is not installed");
         return None;
     };
-    let dir = tempfile::tempdir().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
+    let (process, dir) = start_broker(program, port);
+    Some((process, port, dir))
+}
+
+fn start_broker(program: &str, port: u16) -> (Process, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
     let settings = dir.path().join("mosquitto.conf");
     let text =
         format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n");
@@ -90,7 +100,7 @@ fn broker() -> Option<(Process, u16, TempDir)> {
     command.arg("-c").arg(settings).stderr(Stdio::null());
     let process = Process::start(&mut command);
     until(|| TcpStream::connect(("127.0.0.1", port)).ok());
-    Some((process, port, dir))
+    (process, dir)
 }
 
 fn recorder(port: u16, dir: &Path) -> Process {
@@ -275,6 +285,34 @@ fn the_record_is_proof(dir: &Path, own: &Path) {
     fs::write(&last, &text[..text.len() - line]).unwrap();
     let (code, told) = verify(&[]);
     assert!(code == Some(1) && told.contains("cut"), "{told}");
+}
+
+#[test]
+fn a_broker_that_has_forgotten_is_left_the_last_checkpoint_again() {
+    let Some((broker, port, _settings)) = broker() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let _recorder = recorder(port, dir.path());
+    let client = Client::start(port);
+    until(|| {
+        client.publish(&format!("lab/{PC}/usb"), &journal(1)[0]);
+        files(dir.path(), PC).pop()
+    });
+    let retained = || {
+        let mut command = Command::new("mosquitto_sub");
+        let port = port.to_string();
+        let command = command.args(["-p", &port, "-t", "lab/checkpoint", "-C", "1", "-W", "1"]);
+        let said = command.args(["-F", "%r %p"]).output().unwrap().stdout;
+        String::from_utf8(said)
+            .unwrap()
+            .strip_prefix("1 ")
+            .map(str::to_owned)
+    };
+    let first = until(retained);
+    drop(broker);
+    let _broker = start_broker(mosquitto().unwrap(), port);
+    assert_eq!(until(retained), first);
 }
 
 #[test]
