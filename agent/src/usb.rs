@@ -7,7 +7,7 @@
 //! ```
 //! Core, pure: [`uevent`], [`descriptors`], [`names`], [`drivers`], [`snapshot`], [`device`], [`media`],
 //! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `drive`, `lists`, `mounts`,
-//! `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute.
+//! `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute, with an optical drive every 4 s.
 
 pub mod backing;
 pub mod descriptors;

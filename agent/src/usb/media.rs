@@ -130,6 +130,12 @@ impl Media {
         bounded != self.entries.len() || bounded < MAX_DISKS && !present.iter().all(same)
     }
 
+    /// The optical drives, by syspath.
+    pub fn drives(&self) -> impl Iterator<Item = &str> {
+        let paths = self.entries.keys().map(String::as_str);
+        paths.filter(|path| is_drive(path))
+    }
+
     /// Each disk with a medium in one line, for the inventory.
     pub fn items(&self) -> impl Iterator<Item = String> {
         self.entries.values().filter_map(|entry| {
@@ -179,7 +185,7 @@ impl Entry {
 #[must_use]
 pub fn medium(disk: &Block) -> Option<u64> {
     let bytes = disk.bytes().filter(|bytes| *bytes > 0)?;
-    let new_drive = name(&disk.syspath).starts_with("sr") && bytes == EMPTY_DRIVE;
+    let new_drive = is_drive(&disk.syspath) && bytes == EMPTY_DRIVE;
     (!disk.is_empty && !new_drive).then_some(bytes)
 }
 
@@ -187,6 +193,12 @@ pub fn medium(disk: &Block) -> Option<u64> {
 #[must_use]
 pub fn is_real(syspath: &str) -> bool {
     !syspath.starts_with("/devices/virtual/")
+}
+
+/// Whether a disk is an optical drive.
+#[must_use]
+pub fn is_drive(syspath: &str) -> bool {
+    name(syspath).starts_with("sr")
 }
 
 fn is_disk(uevent: &Uevent) -> bool {

@@ -120,8 +120,7 @@ impl Roots {
 
     /// Whether this is an optical drive that says that it is empty.
     fn is_empty_drive(&self, syspath: &str) -> bool {
-        let own = name(syspath);
-        own.starts_with("sr") && drive::is_empty(&self.dev.join(own))
+        media::is_drive(syspath) && drive::is_empty(&self.dev.join(name(syspath)))
     }
 
     /// The syspaths to which the links in a folder below `/sys` lead.

@@ -39,6 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is compared whether all notices came.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 
+/// How often optical drives are asked, where there are any. By itself the kernel does so only where udevd has told it
+/// to, and not all drives say that a disc was taken out.
+const ASK_DRIVES_EVERY: Duration = Duration::from_secs(4);
+
 /// How often a comparison is tried again when notices came in between.
 const COMPARISONS: usize = 3;
 
@@ -174,6 +178,7 @@ enum Call {
     Connected,
     Inventory,
     Compare,
+    Drives,
 }
 
 struct Watcher<'a> {
@@ -197,10 +202,14 @@ impl Watcher<'_> {
         self.post.degrade("no-usb", None);
         let mut compare = interval_at(Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drives = interval_at(Instant::now() + ASK_DRIVES_EVERY, ASK_DRIVES_EVERY);
+        drives.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let has_drives = self.tables.media.drives().next().is_some();
             let call = tokio::select! {
                 call = self.next_call() => call,
                 _ = compare.tick() => Ok(Call::Compare),
+                _ = drives.tick(), if has_drives => Ok(Call::Drives),
             };
             let done = match call {
                 Ok(Call::Uevents) => self.drain().await?.map(drop),
@@ -210,6 +219,10 @@ impl Watcher<'_> {
                 }
                 Ok(Call::Inventory) => self.tell_inventory().await?,
                 Ok(Call::Compare) => self.compare().await?,
+                Ok(Call::Drives) => {
+                    self.ask_drives().await?;
+                    Ok(())
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
@@ -309,6 +322,17 @@ impl Watcher<'_> {
             break;
         }
         Ok(Ok(()))
+    }
+
+    async fn ask_drives(&mut self) -> Result<(), Deaf> {
+        let drives: Vec<_> = self.tables.media.drives().map(str::to_owned).collect();
+        for drive in drives {
+            if let Some(disk) = self.describe_disk(&drive).await {
+                let told = self.tables.media.handle_disk(&disk, now());
+                self.post.tell(told).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_inventory(&mut self) -> Result<io::Result<()>, Deaf> {
