@@ -150,7 +150,8 @@ impl Networks {
             protocol::ICMPV6 => group || is_icmpv6_upkeep(contact.icmp_type),
             protocol::TCP | protocol::UDP if self.is_served_by(peer, peer_port, protocol) => true,
             protocol::UDP => {
-                is_dhcp(own_port, peer_port) || is_discovery(group, own_port, peer_port)
+                let near = group || self.scope_of_address(peer) == Scope::Intranet;
+                is_dhcp(own_port, peer_port) || is_discovery(group, near, own_port, peer_port)
             }
             _ => false,
         }
@@ -181,10 +182,11 @@ fn is_dhcp(own: u16, peer: u16) -> bool {
     matches!((own, peer), (68, 67) | (67, 68) | (546, 547) | (547, 546))
 }
 
-/// mDNS, SSDP, LLMNR (RFC 6762, UPnP 2.0, RFC 4795): queries to the group, and answers between the service ports.
-fn is_discovery(group: bool, own: u16, peer: u16) -> bool {
+/// mDNS, SSDP, LLMNR (RFC 6762, UPnP 2.0, RFC 4795): queries to the group, and answers between the service ports of
+/// machines that are near; nobody on the internet is asked like that.
+fn is_discovery(group: bool, near: bool, own: u16, peer: u16) -> bool {
     match (own, peer) {
-        (5353, 5353) => true,
+        (5353, 5353) => near,
         (_, 5353 | 1900 | 5355) => group,
         _ => false,
     }
@@ -255,6 +257,7 @@ mod tests {
             ("192.168.0.255", UDP, 40000, 9999, Broadcast),
             ("224.0.0.251", UDP, 5353, 5353, Infrastructure),
             ("192.168.0.7", UDP, 5353, 5353, Infrastructure),
+            ("203.0.113.5", UDP, 5353, 5353, Internet),
             ("192.168.0.7", UDP, 40000, 5353, Intranet),
             ("239.255.255.250", UDP, 40000, 1900, Infrastructure),
             ("224.0.0.252", UDP, 40000, 5355, Infrastructure),

@@ -14,6 +14,7 @@
 
 mod announcements;
 mod conversations;
+mod discovery;
 mod hearing;
 mod protocols;
 mod sighting;
@@ -42,6 +43,7 @@ pub use totals::MOST_PEERS;
 use self::{
     announcements::{Announcements, Opening},
     conversations::{Belonging, Conversations},
+    discovery::Discovery,
     sighting::Sighting,
     totals::{Share, Totals},
 };
@@ -96,6 +98,7 @@ pub struct Flows {
     /// Of the time servers set up by name, the addresses that DNS answers gave them.
     time_servers_heard: Vec<IpAddr>,
     conversations: Conversations,
+    discovery: Discovery,
     totals: Totals,
     announcements: Announcements,
     listener: Listener,
@@ -117,6 +120,7 @@ impl Flows {
             time_servers: HashSet::new(),
             time_servers_heard: Vec::new(),
             conversations: Conversations::new(),
+            discovery: Discovery::new(),
             totals: Totals::default(),
             announcements: Announcements::default(),
             listener: Listener::default(),
@@ -182,8 +186,10 @@ impl Flows {
             return;
         };
         let seen = Sighting::new(&packet, &self.own);
-        let belonging = seen
-            .is_of_conversation()
+        let is_answer = self
+            .discovery
+            .is_answer(&seen, None, &self.networks, now.uptime);
+        let belonging = (seen.is_of_conversation() && !is_answer)
             .then(|| self.conversations.handle(&seen, &self.networks, now.uptime));
         if let Some(belonging) = &belonging {
             self.tell_if_new(&seen, belonging, interface, now);
@@ -204,10 +210,15 @@ impl Flows {
 
     fn handle_packet(&mut self, packet: &Packet<'_>, len: u32, interface: u32, now: Moment) {
         let seen = Sighting::new(packet, &self.own);
-        let belonging = seen
-            .is_of_conversation()
+        let is_answer = self
+            .discovery
+            .is_answer(&seen, Some(len), &self.networks, now.uptime);
+        let belonging = (seen.is_of_conversation() && !is_answer)
             .then(|| self.conversations.handle(&seen, &self.networks, now.uptime));
-        let scope_of_others = || (!seen.ours).then(|| self.networks.scope(&seen.contact()));
+        let scope_of_others = || match is_answer {
+            true => Some(Scope::Infrastructure),
+            false => (!seen.ours).then(|| self.networks.scope(&seen.contact())),
+        };
         let share = Share {
             peer: seen.peer,
             sent: seen.sent,

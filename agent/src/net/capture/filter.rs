@@ -1,7 +1,7 @@
 //! Which frames are openings, in the language of pcap-filter(7).
 //!
-//! TCP's first packet; ICMP that is a conversation; UDP within the local networks; answers of DNS, mDNS and LLMNR; and what
-//! names a peer: a TLS ClientHello on any port, on the ports of HTTP and HTTPS whatever a program hands over at once (so also the
+//! TCP's first packet; ICMP that is a conversation; UDP within the local networks; answers of DNS, mDNS and LLMNR; questions
+//! to everybody, so that their answers are known as such; and what names a peer: a TLS ClientHello on any port, on the ports of HTTP and HTTPS whatever a program hands over at once (so also the
 //! later segments of a long ClientHello), a QUIC packet with a long header. Infrastructure that is frequent is left out. The choice may
 //! let too much through or too little (frames with two VLAN tags, extension headers): nothing depends on it but how soon a thing is told.
 
@@ -30,6 +30,8 @@ const EVERYWHERE: &str = "\
     or (icmp and (icmp[0] = 0 or icmp[0] = 8 or icmp[0] > 12)) \
     or (ip6[6] = 58 and (ip6[40] = 128 or ip6[40] = 129)) \
     or port 53 or (udp and (src port 5353 or src port 5355)) \
+    or (udp and (dst port 161 or dst port 3702 or dst port 5353 or dst port 5355)) \
+    or (udp dst port 1900 and (udp[8:4] = 0x4d2d5345 or (ip6[6] = 17 and ip6[48:4] = 0x4d2d5345))) \
     or (tcp[(tcp[12] & 0xf0) >> 2 : 2] = 0x1603 and tcp[((tcp[12] & 0xf0) >> 2) + 5] = 1) \
     or (ip6[6] = 6 and ip6[40 + ((ip6[52] & 0xf0) >> 2) : 2] = 0x1603 \
         and ip6[45 + ((ip6[52] & 0xf0) >> 2)] = 1) \
@@ -139,6 +141,9 @@ mod tests {
             (17, udp(443, &[0x43, 0, 0, 0, 1]), false),
             (17, udp(53, b"?"), true),
             (17, udp(5000, b"?"), false),
+            (17, udp(1900, b"M-SEARCH * HTTP/1.1"), true),
+            (17, udp(1900, b"NOTIFY * HTTP/1.1"), false),
+            (17, udp(3702, b"<?xml"), true),
             (47, vec![0; 20], false),
         ] {
             for (from, to) in [("192.0.2.1", "198.51.100.1"), ("2001:db8::1", "2001::1")] {
