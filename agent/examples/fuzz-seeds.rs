@@ -1,7 +1,8 @@
 //! `fuzz-seeds CORPUS CAPTURE...`: from a capture file the seeds of the fuzz targets that read what the network brings.
 //!
 //! Writes each frame to `CORPUS/packet` and the payloads to the folder of the parser that would read them. Seeds are named by their
-//! content's hash, so that a second run adds nothing. A file that cannot be read is passed over.
+//! content's hash, so that a second run adds nothing. A file that cannot be read is passed over; so are long seeds, and of
+//! each file and target what is beyond the first few: a small corpus is gone through quickly.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,7 +10,7 @@
 )]
 
 use std::{
-    collections::hash_map::DefaultHasher,
+    collections::{HashMap, hash_map::DefaultHasher},
     env, fs,
     hash::{Hash as _, Hasher as _},
     path::Path,
@@ -20,6 +21,11 @@ use labwatch_agent::net::packet::{self, Content, LinkType, Packet};
 
 /// In the order of the target `packet`, which chooses by its first byte.
 const DLTS: [i32; 8] = [1, 113, 276, 101, 228, 229, 9, 0];
+
+/// So many seeds a file and target.
+const MOST: usize = 20;
+/// Bytes; what is longer teaches nothing more.
+const LONGEST: usize = 2048;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = env::args_os().skip(1);
@@ -40,13 +46,22 @@ fn seeds(mut capture: pcap::Capture<pcap::Offline>, corpus: &Path) -> anyhow::Re
         return Ok(());
     };
     let choice = u8::try_from(choice)?;
+    let mut counts = HashMap::new();
+    let mut write = |target, seed: &[u8]| {
+        let count = counts.entry(target).or_insert(0);
+        *count += 1;
+        match *count <= MOST && seed.len() <= LONGEST {
+            true => write(corpus, target, seed),
+            false => Ok(()),
+        }
+    };
     while let Ok(captured) = capture.next_packet() {
-        write(corpus, "packet", &[&[choice], captured.data].concat())?;
+        write("packet", &[&[choice], captured.data].concat())?;
         let frame = packet::parse(link, captured.data, captured.header.len);
         if let Content::Ip(packet) = frame.content
             && let Some(target) = target(&packet)
         {
-            write(corpus, target, packet.payload)?;
+            write(target, packet.payload)?;
         }
     }
     Ok(())

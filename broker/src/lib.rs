@@ -33,7 +33,7 @@ mod exchange;
 )]
 pub mod front;
 mod lag;
-mod packet;
+pub mod packet;
 pub mod password;
 #[expect(
     clippy::disallowed_methods,

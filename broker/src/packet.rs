@@ -11,7 +11,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 /// How a message is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Qos {
+pub enum Qos {
     /// 0: at most once.
     AtMostOnce,
     /// 1: at least once.
@@ -20,7 +20,7 @@ pub(crate) enum Qos {
 
 impl Qos {
     /// The number on the wire.
-    pub(crate) fn number(self) -> u8 {
+    pub fn number(self) -> u8 {
         match self {
             Self::AtMostOnce => 0,
             Self::AtLeastOnce => 1,
@@ -30,7 +30,7 @@ impl Qos {
 
 /// What a client may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Packet {
+pub enum Packet {
     /// The first packet of a connection.
     Connect(Connect),
     /// A message; the id stands with QoS 1 alone.
@@ -49,48 +49,48 @@ pub(crate) enum Packet {
 
 /// The first packet of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Connect {
+pub struct Connect {
     /// The client id, perhaps empty.
-    pub(crate) client_id: String,
+    pub client_id: String,
     /// Whether no session is to be resumed.
-    pub(crate) clean: bool,
+    pub clean: bool,
     /// Seconds; 0 asks for none.
-    pub(crate) keep_alive: u16,
+    pub keep_alive: u16,
     /// What is said when the client is lost.
-    pub(crate) will: Option<Message>,
+    pub will: Option<Message>,
     /// User name and password.
-    pub(crate) login: Option<Login>,
+    pub login: Option<Login>,
 }
 
 /// A message without its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Message {
+pub struct Message {
     /// The topic's text, not yet checked against the contract.
-    pub(crate) topic: String,
+    pub topic: String,
     /// The payload.
-    pub(crate) payload: Bytes,
+    pub payload: Bytes,
     /// How it is delivered.
-    pub(crate) qos: Qos,
+    pub qos: Qos,
     /// Whether the broker keeps it for later subscribers.
-    pub(crate) retain: bool,
+    pub retain: bool,
 }
 
 /// A message and its packet id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Publish {
+pub struct Publish {
     /// The message.
-    pub(crate) message: Message,
+    pub message: Message,
     /// The id, with QoS 1.
-    pub(crate) id: Option<u16>,
+    pub id: Option<u16>,
 }
 
 /// User name and password; never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
+pub struct Login {
     /// The user name.
-    pub(crate) user: String,
+    pub user: String,
     /// The password, empty when none came.
-    pub(crate) password: Bytes,
+    pub password: Bytes,
 }
 
 impl std::fmt::Debug for Login {
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Login {
 
 /// Why bytes are no packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PacketError {
+pub enum PacketError {
     /// Larger than the limit.
     #[error("a packet of {0} bytes is too large")]
     TooLarge(usize),
@@ -122,10 +122,7 @@ use PacketError::Malformed;
 ///
 /// # Errors
 /// [`PacketError`]; the connection cannot go on after it.
-pub(crate) fn read(
-    buffer: &mut BytesMut,
-    limit: usize,
-) -> Result<Option<(Packet, usize)>, PacketError> {
+pub fn read(buffer: &mut BytesMut, limit: usize) -> Result<Option<(Packet, usize)>, PacketError> {
     let Some((first, header, length)) = fixed_header(buffer)? else {
         return Ok(None);
     };
@@ -329,7 +326,7 @@ impl Body {
 
 /// The broker's answer to a CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Welcome {
+pub enum Welcome {
     /// Come in; no session was resumed.
     Accepted,
     /// Another version of MQTT.
@@ -343,7 +340,7 @@ pub(crate) enum Welcome {
 }
 
 /// Writes a CONNACK.
-pub(crate) fn write_connack(out: &mut BytesMut, welcome: Welcome) {
+pub fn write_connack(out: &mut BytesMut, welcome: Welcome) {
     let code = match welcome {
         Welcome::Accepted => 0,
         Welcome::Level => 1,
@@ -355,24 +352,24 @@ pub(crate) fn write_connack(out: &mut BytesMut, welcome: Welcome) {
 }
 
 /// Writes a PUBACK.
-pub(crate) fn write_puback(out: &mut BytesMut, id: u16) {
+pub fn write_puback(out: &mut BytesMut, id: u16) {
     out.put_slice(&[0x40, 2]);
     out.put_u16(id);
 }
 
 /// Writes an UNSUBACK.
-pub(crate) fn write_unsuback(out: &mut BytesMut, id: u16) {
+pub fn write_unsuback(out: &mut BytesMut, id: u16) {
     out.put_slice(&[0xb0, 2]);
     out.put_u16(id);
 }
 
 /// Writes a PINGRESP.
-pub(crate) fn write_pingresp(out: &mut BytesMut) {
+pub fn write_pingresp(out: &mut BytesMut) {
     out.put_slice(&[0xd0, 0]);
 }
 
 /// Writes a SUBACK: per filter the QoS that is granted, `None` for a refusal.
-pub(crate) fn write_suback(out: &mut BytesMut, id: u16, granted: &[Option<Qos>]) {
+pub fn write_suback(out: &mut BytesMut, id: u16, granted: &[Option<Qos>]) {
     out.put_u8(0x90);
     write_length(out, 2 + granted.len());
     out.put_u16(id);
@@ -382,7 +379,7 @@ pub(crate) fn write_suback(out: &mut BytesMut, id: u16, granted: &[Option<Qos>])
 }
 
 /// Writes a PUBLISH; with an id it is one of QoS 1.
-pub(crate) fn write_publish(
+pub fn write_publish(
     out: &mut BytesMut,
     topic: &[u8],
     payload: &[u8],
