@@ -4,7 +4,7 @@
 //! capture (all, cut; openings, at once) -> packet -> flows (scope, names, announcements, totals) -> report -> occurrences
 //! links   -> surroundings ---^  ^--- processes, lookup (answers from their own threads)
 //! ```
-//! `packet`, `flows`, `gaps`, `names`, `report` and `surroundings` are pure; `capture`, `links`, `processes`, `lookup` and `watch` are the
+//! `packet`, `flows`, `gaps`, `names`, `netlink`, `rtnetlink`, `wifi`, `report` and `surroundings` are pure; `capture`, `links`, `processes`, `lookup` and `watch` are the
 //! shell around them. Bytes from the network are hostile: they are counted or passed over, never a panic.
 
 #[expect(clippy::disallowed_methods, reason = "shell: reads packets")]
@@ -22,13 +22,16 @@ mod links;
 )]
 mod lookup;
 pub mod names;
+pub mod netlink;
 pub mod packet;
 pub mod processes;
 mod recent;
 pub mod report;
+pub mod rtnetlink;
 pub mod surroundings;
 #[expect(clippy::disallowed_methods, reason = "shell: waits, reads the clocks")]
 mod watch;
+pub mod wifi;
 
 use std::time::Duration;
 

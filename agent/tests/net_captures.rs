@@ -12,6 +12,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
+    io::Write as _,
     net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -62,7 +63,8 @@ fn captures() -> Option<PathBuf> {
     if folder.join("conversations.tsv").exists() {
         return Some(folder);
     }
-    eprintln!(
+    let _ = writeln!(
+        std::io::stderr(),
         "SKIPPED: no captures in {} (LABWATCH_CAPTURES names another folder)",
         folder.display()
     );

@@ -35,6 +35,10 @@ use tokio_util::sync::CancellationToken;
 
 const LIVENESS: Duration = Duration::from_secs(20);
 
+fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
 fn ip(arguments: &str) -> bool {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
@@ -57,7 +61,7 @@ impl Cable {
         };
         let Self { pc, other } = &cable;
         if !ip(&format!("netns add {pc}")) || !ip(&format!("netns add {other}")) {
-            eprintln!("SKIPPED: no network namespaces here (root and iproute2 are needed)");
+            skipped("no network namespaces here (root and iproute2 are needed)");
             return None;
         }
         cable.plug();
@@ -268,7 +272,7 @@ fn a_server_on_the_internet_is_told_by_the_name_that_a_real_client_asks_for() {
         return;
     };
     if Command::new("openssl").arg("version").output().is_err() {
-        eprintln!("SKIPPED: no openssl here, a client of TLS");
+        skipped("no openssl here, a client of TLS");
         return;
     }
     let _listener = enter(&cable.other, || {
@@ -502,7 +506,7 @@ fn without_the_privilege_to_capture_the_rest_goes_on_and_says_so() {
                 "{}",
                 String::from_utf8_lossy(&inner.stdout)
             ),
-            Err(error) => eprintln!("SKIPPED: no setpriv (util-linux) here: {error}"),
+            Err(error) => skipped(&format!("no setpriv (util-linux) here: {error}")),
         }
         return;
     }
@@ -516,5 +520,193 @@ fn without_the_privilege_to_capture_the_rest_goes_on_and_says_so() {
     watcher.wait_for("interface-down", |event| {
         event.action == Action::InterfaceDown
     });
+    watcher.stop();
+}
+
+/// The event of this action about this interface.
+fn about(watcher: &Watcher, action: Action, name: &str) -> Occurrence {
+    watcher.wait_for(&format!("{action} of {name}"), |event| {
+        let interface = event.fields.lab.interface.as_ref();
+        event.action == action && interface.is_some_and(|one| one.name == name)
+    })
+}
+
+fn reason(event: &Occurrence) -> &str {
+    event.fields.lab.reason.as_deref().unwrap_or_default()
+}
+
+/// Two that run for a while: the PC at the cable and what it tells.
+fn watched(test: &str) -> Option<(Cable, Watcher)> {
+    let cable = Cable::new(test)?;
+    let watcher = Watcher::start(&cable.pc, Duration::from_secs(600));
+    watcher.wait_for_interface();
+    Some((cable, watcher))
+}
+
+#[test]
+fn each_kind_of_interface_that_this_kernel_can_make_is_told_in_words() {
+    use labwatch_contract::event::interface::InterfaceKind::{Bridge, Tunnel, Virtual};
+    let Some((cable, watcher)) = watched("kinds") else {
+        return;
+    };
+    let pc = &cable.pc;
+    for (make, driver, kind) in [
+        ("link add new0 type dummy", "dummy", Virtual),
+        ("link add new0 type veth peer name new1", "veth", Virtual),
+        ("link add new0 type bridge", "bridge", Bridge),
+        (
+            "link add link lab0 name new0 type vlan id 7",
+            "vlan",
+            Virtual,
+        ),
+        (
+            "link add link lab0 name new0 type macvlan",
+            "macvlan",
+            Virtual,
+        ),
+        (
+            "link add new0 type vxlan id 7 dstport 4789 remote 10.77.0.2",
+            "vxlan",
+            Tunnel,
+        ),
+        ("tuntap add new0 mode tun", "tun", Tunnel),
+        ("tuntap add new0 mode tap", "tun", Tunnel),
+        ("link add new0 type wireguard", "wireguard", Tunnel),
+        (
+            "link add new0 type sit remote 10.77.0.2 local 10.77.0.1",
+            "sit",
+            Tunnel,
+        ),
+    ] {
+        if !ip(&format!("-n {pc} {make}")) {
+            skipped(&format!("{driver}: this kernel or ip does not know it"));
+            continue;
+        }
+        assert!(ip(&format!("-n {pc} link set new0 up")));
+        let up = about(&watcher, Action::InterfaceUp, "new0");
+        let told = up.fields.lab.interface.as_ref().unwrap();
+        assert_eq!((told.kind, told.driver.as_deref()), (kind, Some(driver)));
+        assert!(ip(&format!("-n {pc} link del new0")));
+        let down = about(&watcher, Action::InterfaceDown, "new0");
+        assert_eq!((reason(&up), reason(&down)), ("new", "gone"));
+    }
+    watcher.stop();
+}
+
+#[test]
+fn another_name_is_told_and_its_traffic_still_counted() {
+    let Some((cable, watcher)) = watched("rename") else {
+        return;
+    };
+    let pc = &cable.pc;
+    let renames_up = ip(&format!("-n {pc} link set lab0 name evil0"));
+    if !renames_up {
+        // Before Linux 6.2 only what is off takes another name.
+        assert!(ip(&format!("-n {pc} link set lab0 down")));
+        assert!(ip(&format!("-n {pc} link set lab0 name evil0")));
+        assert!(ip(&format!("-n {pc} link set evil0 up")));
+    }
+    about(&watcher, Action::InterfaceDown, "lab0");
+    let up = about(&watcher, Action::InterfaceUp, "evil0");
+    assert!(reason(&up).contains("renamed from lab0"), "{up:?}");
+    bash(pc, "echo hello >/dev/udp/10.77.0.2/9997");
+    let told = watcher.wait_for("intranet-access", |event| {
+        event.action == Action::IntranetAccess
+    });
+    assert_eq!(end(&told.fields.destination), "10.77.0.2:9997");
+    let reports = watcher.stop();
+    let reports = reports
+        .iter()
+        .filter(|event| event.action == Action::TrafficReport);
+    let mut interfaces = reports.flat_map(|report| report.fields.lab.interfaces.iter().flatten());
+    assert!(interfaces.any(|one| one.name == "evil0" && Some(one.bytes) == one.counter_bytes));
+}
+
+#[test]
+fn addresses_routes_and_a_pulled_cable_are_told() {
+    let Some((cable, watcher)) = watched("routes") else {
+        return;
+    };
+    let (pc, other) = (&cable.pc, &cable.other);
+    assert!(ip(&format!("-n {pc} addr add 10.77.0.3/24 dev lab0")));
+    let changed = about(&watcher, Action::AddressChanged, "lab0");
+    assert_eq!(changed.fields.lab.interface.unwrap().addresses.len(), 3);
+    assert!(ip(&format!("-n {pc} route replace default via 10.77.0.9")));
+    let changed = about(&watcher, Action::RouteChanged, "lab0")
+        .fields
+        .lab
+        .interface
+        .unwrap();
+    assert_eq!(changed.gateway, "10.77.0.9".parse().ok());
+    assert!(ip(&format!("-n {pc} route add 0.0.0.0/1 via 10.77.0.8")));
+    let changed = about(&watcher, Action::RouteChanged, "lab0")
+        .fields
+        .lab
+        .interface
+        .unwrap();
+    assert_eq!(changed.gateway, "10.77.0.8".parse().ok());
+    assert!(ip(&format!("-n {other} link set lab0 down")));
+    let pulled = about(&watcher, Action::InterfaceDown, "lab0");
+    assert!(reason(&pulled).starts_with("no carrier"));
+    assert!(pulled.fields.lab.interface.is_some());
+    assert!(ip(&format!("-n {other} link set lab0 up")));
+    assert_eq!(
+        reason(&about(&watcher, Action::InterfaceUp, "lab0")),
+        "carrier is there"
+    );
+    watcher.stop();
+}
+
+#[test]
+fn a_tunnel_that_came_and_went_at_once_is_told_with_what_went_over_it() {
+    let Some((cable, watcher)) = watched("flash") else {
+        return;
+    };
+    // The watcher cannot look meanwhile: it waits for us to take this event.
+    let hold = watcher.taking.lock().unwrap();
+    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9996");
+    thread::sleep(Duration::from_millis(500));
+    bash(
+        &cable.pc,
+        "ip link add flash0 type veth peer name flash1; ip link set flash1 up; ip link set flash0 up
+         ip addr add 10.99.0.1/24 dev flash0; ip neigh add 10.99.0.2 lladdr 02:00:00:00:00:02 dev flash0
+         echo hello >/dev/udp/10.99.0.2/9; sleep 0.1; ip link del flash0",
+    );
+    drop(hold);
+    assert_eq!(
+        reason(&about(&watcher, Action::InterfaceUp, "flash0")),
+        "came and went at once"
+    );
+    about(&watcher, Action::InterfaceDown, "flash0");
+    let gap = about(&watcher, Action::CaptureGap, "flash0");
+    assert!(
+        reason(&gap).ends_with("bytes went over it unseen"),
+        "{gap:?}"
+    );
+    watcher.stop();
+}
+
+#[test]
+fn answers_to_a_question_to_everybody_are_no_contact() {
+    let Some((cable, watcher)) = watched("ssdp") else {
+        return;
+    };
+    let answers = enter(&cable.other, || UdpSocket::bind("10.77.0.2:1900").unwrap());
+    let asks = enter(&cable.pc, || UdpSocket::bind("10.77.0.1:0").unwrap());
+    asks.send_to(b"M-SEARCH * HTTP/1.1\r\n\r\n", "239.255.255.250:1900")
+        .unwrap();
+    answers
+        .send_to(b"HTTP/1.1 200 OK", asks.local_addr().unwrap())
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9995");
+    let told = watcher.wait_for("intranet-access", |event| {
+        event.action == Action::IntranetAccess
+    });
+    assert_eq!(
+        end(&told.fields.destination),
+        "10.77.0.2:9995",
+        "and nothing before"
+    );
     watcher.stop();
 }

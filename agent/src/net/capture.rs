@@ -112,6 +112,13 @@ impl Capture {
         &self.name
     }
 
+    /// The interface has another name now.
+    pub(super) fn set_name(&mut self, name: &str) {
+        if self.name != name {
+            self.name = name.to_owned();
+        }
+    }
+
     /// The frames that are told at once.
     pub(super) fn openings(&mut self) -> &mut Openings {
         &mut self.openings

@@ -1,41 +1,30 @@
 //! Reads the PC's own network from the system, and hears from the kernel when it has changed.
 //!
-//! Netlink (rtnetlink(7), groups for links, addresses and routes) serves as a bell only: whatever it says, everything is read
-//! anew from `getifaddrs`, `/proc/net`, `/sys/class/net` and the resolver's and time services' settings. So a lost notice costs
-//! nothing. What cannot be read is left out.
+//! ```text
+//! notices (groups for links, addresses, routes) --> bell: look soon; what came and went at once --> glimpses
+//! lists of rtnetlink + sysfs + nl80211 + settings of resolver and time services ----------------> Surroundings
+//! ```
+//! The bell only says when to look: whatever it says, everything is read anew. So a lost notice costs nothing but a glimpse.
+//! What cannot be read is left out.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs, io,
-    net::IpAddr,
-    os::fd::{AsRawFd, OwnedFd},
-    path::Path,
-    time::Duration,
-};
+mod kernel;
+
+use std::{cell::LazyCell, collections::HashMap, fs, os::fd::OwnedFd, path::Path, time::Duration};
 
 use anyhow::Context as _;
-use ipnet::IpNet;
-use labwatch_contract::event::interface::InterfaceKind;
-use nix::{
-    errno::Errno,
-    ifaddrs::{InterfaceAddress, getifaddrs},
-    net::if_::InterfaceFlags,
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, SockaddrStorage,
-        bind, recv, socket,
-    },
+use rustix::{
+    io::Errno,
+    time::{ClockId, clock_gettime},
 };
-use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::surroundings::{
-    Interface, Surroundings,
-    files::{self, Routes},
+use self::kernel::Wifi;
+use super::{
+    netlink::{messages, socket::receive},
+    rtnetlink::{self, Link, News},
+    surroundings::{Surroundings, UsbCard, files, kernel::Card},
 };
-use crate::ready::register;
-
-/// RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE of `linux/rtnetlink.h`.
-const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+use crate::{ready::register, usb::snapshot::usb_ancestor};
 
 const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 const TIME_FILES: [&str; 5] = [
@@ -51,49 +40,61 @@ const TIME_FOLDERS: [&str; 3] = [
     "/run/chrony-dhcp",
 ];
 
+/// Bytes of the longest notice that is read.
+const NOTICE: usize = 16 * 1024;
+/// So many notices are read at a time; the rest rings again.
+const MOST_NOTICES: usize = 256;
+
 /// Rings when links, addresses or routes change.
 pub(super) struct Bell(AsyncFd<OwnedFd>);
 
 impl Bell {
     pub(super) fn new() -> anyhow::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            flags,
-            SockProtocol::NetlinkRoute,
-        )
-        .context("cannot hear of network changes: socket")?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))
-            .context("cannot hear of network changes: bind")?;
+        let socket = kernel::notices().context("cannot hear of network changes")?;
         Ok(Self(register(socket, Interest::READABLE)?))
     }
 
-    /// Returns when it has rung; all notices that are there count as one.
-    pub(super) async fn rung(&self) {
-        let drain = |socket: &OwnedFd| {
-            let mut notice = [0; 4096];
-            loop {
-                match recv(socket.as_raw_fd(), &mut notice, MsgFlags::MSG_DONTWAIT) {
-                    // A full buffer is a bell that rang too often to be counted.
-                    Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
-                    Err(_) => return,
+    /// Returns when it has rung, with what it said of links.
+    pub(super) async fn rung(&self) -> Vec<News> {
+        match self.0.readable().await {
+            Ok(mut ready) => {
+                let (news, is_empty) = drain(self.0.get_ref());
+                if is_empty {
+                    ready.clear_ready();
                 }
+                news
             }
-        };
-        if let Ok(mut ready) = self.0.readable().await {
-            drain(self.0.get_ref());
-            ready.clear_ready();
+            Err(_) => Vec::new(),
         }
     }
 }
 
+/// What waits, and whether that was all. A full buffer is a bell that rang too often to be counted.
+fn drain(socket: &OwnedFd) -> (Vec<News>, bool) {
+    let mut notice = vec![0; NOTICE];
+    let mut news = Vec::new();
+    for _ in 0..MOST_NOTICES {
+        match receive(socket, &mut notice) {
+            Ok(datagram) => {
+                let read = messages(datagram.unwrap_or_default());
+                let read = read.map(|message| rtnetlink::read(&message));
+                news.extend(read.filter(|news| matches!(news, News::Link(_) | News::LinkGone(_))));
+            }
+            Err(Errno::NOBUFS | Errno::INTR | Errno::MSGSIZE) => {}
+            Err(_) => return (news, true),
+        }
+    }
+    (news, false)
+}
+
 /// Reads everything.
 pub(super) fn look() -> anyhow::Result<Surroundings> {
-    let routes = routes();
+    let lists = kernel::lists().context("cannot read the interfaces")?;
+    let wifi = LazyCell::<_, fn() -> _>::new(Wifi::find);
     Ok(Surroundings {
-        interfaces: interfaces(&routes).context("cannot read the interfaces")?,
-        on_link: routes.on_link,
+        interfaces: lists.interfaces(|link| card(link, &wifi)),
+        idle: lists.idle(),
+        on_link: lists.on_link(),
         dns_servers: RESOLVER_FILES
             .iter()
             .flat_map(|path| files::dns_servers(&text(path)))
@@ -117,13 +118,6 @@ pub(super) fn sleep_so_far() -> Duration {
     read(ClockId::Boottime).saturating_sub(awake)
 }
 
-fn routes() -> Routes {
-    let mut routes = Routes::default();
-    routes.read_ipv4(&text("/proc/thread-self/net/route"));
-    routes.read_ipv6(&text("/proc/thread-self/net/ipv6_route"));
-    routes
-}
-
 fn time_settings() -> Vec<String> {
     let in_folders = TIME_FOLDERS
         .iter()
@@ -137,77 +131,30 @@ fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-fn interfaces(routes: &Routes) -> io::Result<Vec<Interface>> {
-    let mut by_name = BTreeMap::<String, Interface>::new();
-    for address in getifaddrs()? {
-        let is_wanted = address.flags.contains(InterfaceFlags::IFF_UP)
-            && !address.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-        if is_wanted {
-            // `eth0:1`, an alias, is `eth0`.
-            let name = address.interface_name.split(':').next().unwrap_or_default();
-            let interface = by_name.entry(name.to_owned()).or_default();
-            add(interface, &address);
-        }
-    }
-    let described = by_name.into_iter().filter_map(|(name, mut one)| {
-        one.shown.kind = kind(&name);
-        one.shown.gateway = routes.gateways.get(&name).copied();
-        one.shown.addresses.sort_unstable();
-        one.shown.name = name;
-        // Without an index it went while we looked.
-        (one.index != 0).then_some(one)
-    });
-    Ok(described.collect())
-}
-
-fn add(interface: &mut Interface, address: &InterfaceAddress) {
-    if let Some(link) = address
-        .address
-        .as_ref()
-        .and_then(SockaddrStorage::as_link_addr)
-    {
-        interface.index = u32::try_from(link.ifindex()).unwrap_or_default();
-        interface.mac = link.addr().filter(|mac| *mac != [0; 6]).map(mac_text);
-    }
-    let ip = address.address.as_ref().and_then(ip_of);
-    let mask = address.netmask.as_ref().and_then(ip_of);
-    if let (Some(ip), Some(mask)) = (ip, mask)
-        && let Ok(network) = IpNet::with_netmask(ip, mask)
-    {
-        interface.shown.addresses.push(network);
-    }
-}
-
-fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join("-")
-}
-
-fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address
-        .as_sockaddr_in()
-        .map(|address| IpAddr::V4(address.ip()));
-    v4.or_else(|| {
-        address
-            .as_sockaddr_in6()
-            .map(|address| IpAddr::V6(address.ip()))
-    })
-}
-
-/// By what `/sys/class/net/<name>` has (kernel: Documentation/ABI/testing/sysfs-class-net).
-fn kind(name: &str) -> InterfaceKind {
-    let folder = Path::new("/sys/class/net").join(name);
-    let has = |entry: &str| folder.join(entry).exists();
+/// What `/sys/class/net/<name>` has (kernel: Documentation/ABI/testing/sysfs-class-net) and nl80211 says.
+fn card(link: &Link, wifi: &LazyCell<Option<Wifi>>) -> Card {
+    let folder = Path::new("/sys/class/net").join(&link.name);
     let real = |entry: &str| fs::canonicalize(folder.join(entry)).unwrap_or_default();
-    let arp_type = text(folder.join("type"));
-    match arp_type.trim() {
-        _ if has("wireless") || has("phy80211") => InterfaceKind::Wifi,
-        _ if has("tun_flags") => InterfaceKind::Tunnel,
-        // ARPHRD_PPP, _TUNNEL, _TUNNEL6, _SIT, _IPGRE, _IP6GRE, _NONE
-        "512" | "768" | "769" | "776" | "778" | "823" | "65534" => InterfaceKind::Tunnel,
-        _ if has("bridge") => InterfaceKind::Bridge,
-        _ if real("device/subsystem").ends_with("usb") => InterfaceKind::Usb,
-        _ if real("").starts_with("/sys/devices/virtual") => InterfaceKind::Virtual,
-        "1" => InterfaceKind::Ethernet,
-        _ => InterfaceKind::Other,
+    let is_wifi = folder.join("phy80211").exists() || folder.join("wireless").exists();
+    let driver = real("device/driver");
+    Card {
+        is_wifi,
+        is_virtual: real("").starts_with("/sys/devices/virtual"),
+        ssid: is_wifi.then(|| wifi.as_ref()?.ssid(link.index)).flatten(),
+        driver: driver
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned()),
+        usb: usb_card(&real("device")),
     }
+}
+
+/// Ids alone: they can be read without a lock, names and serial number not while a driver keeps the device busy.
+fn usb_card(device: &Path) -> Option<UsbCard> {
+    let folder = Path::new(usb_ancestor(device.to_str()?)?);
+    let id = |name: &str| text(folder.join(name)).trim().to_owned();
+    Some(UsbCard {
+        port: folder.file_name()?.to_str()?.to_owned(),
+        vendor_id: id("idVendor"),
+        product_id: id("idProduct"),
+    })
 }

@@ -1,16 +1,23 @@
 //! What the PC knows of its own network: interfaces, addresses, gateways, the servers it is set up to use.
 //!
 //! A value, read anew by the shell whenever the kernel says that something changed; the difference between two of them is what
-//! the topic `net/interface` reports. [`files`] reads the system's text files into parts of it.
+//! the topic `net/interface` reports. [`kernel`] makes it of the kernel's lists, [`files`] of the system's settings; what came and
+//! went between two of them is remembered by [`glimpses`]. An interface is known by its index, whatever its name.
 
 pub mod files;
+pub mod glimpses;
+pub mod kernel;
 
 use std::net::{IpAddr, SocketAddr};
 
-use self::files::TimeServer;
+use self::{files::TimeServer, kernel::Idle};
+use super::gaps::Gap;
 use ipnet::IpNet;
 use labwatch_contract::{
-    event::{Action, Fields, LabFields, Occurrence, interface},
+    event::{
+        Action, Fields, LabFields, Occurrence, interface,
+        usb::{Device, DeviceKind, Maker, UsbPort},
+    },
     scope::Networks,
     time::Timestamp,
 };
@@ -24,6 +31,19 @@ pub struct Interface {
     pub mac: Option<String>,
     /// Name, kind, addresses, gateway: what others are told of it.
     pub shown: interface::Interface,
+    /// The USB device that it is, or is a part of.
+    pub usb: Option<UsbCard>,
+}
+
+/// A USB device with a network interface, so that its events can be found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsbCard {
+    /// Bus and ports down to it: `1-2.3`.
+    pub port: String,
+    /// Four hex digits.
+    pub vendor_id: String,
+    /// Four hex digits.
+    pub product_id: String,
 }
 
 /// The PC's own network at one moment.
@@ -31,6 +51,8 @@ pub struct Interface {
 pub struct Surroundings {
     /// Interfaces that are up.
     pub interfaces: Vec<Interface>,
+    /// Those that are not.
+    pub idle: Vec<Idle>,
     /// Networks reached without a gateway, beside those of the addresses.
     pub on_link: Vec<IpNet>,
     /// DNS servers.
@@ -70,27 +92,75 @@ impl Surroundings {
     /// What has to be reported when `self` has become `newer`.
     #[must_use]
     pub fn changes(&self, newer: &Self, time: Timestamp) -> Vec<Occurrence> {
-        let gone = self
-            .interfaces
-            .iter()
-            .filter(|old| newer.find(old).is_none());
-        let gone = gone.map(|old| occurrence(Action::InterfaceDown, old, time));
-        let changed = newer.interfaces.iter().flat_map(|new| {
-            let actions = match self.find(new) {
-                None => vec![Action::InterfaceUp],
-                Some(old) => changes_of(old, new),
-            };
-            actions
-                .into_iter()
-                .map(move |action| occurrence(action, new, time))
+        let went = self.interfaces.iter().filter_map(|old| {
+            let reason = newer.why_gone(old)?;
+            Some(because(
+                reason,
+                occurrence(Action::InterfaceDown, old, time),
+            ))
         });
-        gone.chain(changed).collect()
+        let changed = newer.interfaces.iter().flat_map(|new| {
+            let came = self.why_here(new).map(|reason| {
+                let up = occurrence(Action::InterfaceUp, new, time);
+                because(reason, up)
+            });
+            let others = self.find(new.index).map(|old| changes_of(old, new));
+            let others = others.into_iter().flatten();
+            let others = others.map(|action| occurrence(action, new, time));
+            came.into_iter().chain(others).collect::<Vec<_>>()
+        });
+        went.chain(changed).collect()
     }
 
-    fn find(&self, wanted: &Interface) -> Option<&Interface> {
-        self.interfaces
-            .iter()
-            .find(|one| one.index == wanted.index && one.shown.name == wanted.shown.name)
+    /// Keeps in mind what the idle links were in an older state.
+    pub fn remember(&mut self, older: &Self) {
+        let is_first = older.interfaces.is_empty() && older.idle.is_empty();
+        for idle in &mut self.idle {
+            let was_idle = older.idle.iter().find(|old| old.index == idle.index);
+            (idle.up_as, idle.is_new) = match (older.find(idle.index), was_idle) {
+                (Some(old), _) => (Some(old.shown.name.clone()), false),
+                (None, Some(old)) => (old.up_as.clone(), old.is_new),
+                (None, None) => (None, !is_first),
+            };
+        }
+    }
+
+    /// Why `old` is here no more, or not as it was; `None` where it is.
+    fn why_gone(&self, old: &Interface) -> Option<String> {
+        if let Some(new) = self.find(old.index) {
+            return together([
+                renamed(old, new).map(|(_, name)| format!("renamed to {name}")),
+                lost_carrier(old, new).then(|| NO_CARRIER.to_owned()),
+                left_wifi(old, new).map(|ssid| format!("left the Wi-Fi {ssid}")),
+            ]);
+        }
+        let is_idle = self.idle.iter().any(|idle| idle.index == old.index);
+        let reason = if is_idle { "switched off" } else { "gone" };
+        Some(reason.to_owned())
+    }
+
+    /// Why `new` is here since this state, or is not as it was in it; `None` where it is.
+    fn why_here(&self, new: &Interface) -> Option<String> {
+        if let Some(old) = self.find(new.index) {
+            return together([
+                renamed(old, new).map(|(name, _)| format!("renamed from {name}")),
+                lost_carrier(new, old).then(|| "carrier is there".to_owned()),
+                left_wifi(new, old).map(|ssid| format!("joined the Wi-Fi {ssid}")),
+            ]);
+        }
+        let idle = self.idle.iter().find(|idle| idle.index == new.index);
+        let idle = idle.filter(|idle| !idle.is_new);
+        let former = idle.and_then(|idle| idle.up_as.as_ref());
+        let renamed = former.filter(|former| **former != new.shown.name);
+        Some(match (idle, renamed) {
+            (None, _) => "new".to_owned(),
+            (Some(_), None) => "switched on".to_owned(),
+            (Some(_), Some(former)) => format!("switched on, renamed from {former}"),
+        })
+    }
+
+    fn find(&self, index: u32) -> Option<&Interface> {
+        self.interfaces.iter().find(|one| one.index == index)
     }
 
     fn networks_of_addresses(&self) -> impl Iterator<Item = IpNet> {
@@ -100,27 +170,87 @@ impl Surroundings {
     }
 }
 
+/// `lab.reason` of an interface that is switched on and cut off.
+const NO_CARRIER: &str = "no carrier: its cable was pulled, or its Wi-Fi left";
+
+fn renamed<'a>(old: &'a Interface, new: &'a Interface) -> Option<(&'a str, &'a str)> {
+    let names = (old.shown.name.as_str(), new.shown.name.as_str());
+    (names.0 != names.1).then_some(names)
+}
+
+fn lost_carrier(old: &Interface, new: &Interface) -> bool {
+    new.shown.no_carrier && !old.shown.no_carrier
+}
+
+/// The Wi-Fi that `old` was in and `new` is not.
+fn left_wifi<'a>(old: &'a Interface, new: &Interface) -> Option<&'a str> {
+    let ssid = old.shown.ssid.as_deref()?;
+    (new.shown.ssid.as_deref() != Some(ssid)).then_some(ssid)
+}
+
+fn together<const COUNT: usize>(reasons: [Option<String>; COUNT]) -> Option<String> {
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 fn changes_of(old: &Interface, new: &Interface) -> Vec<Action> {
     let addresses = (old.shown.addresses != new.shown.addresses).then_some(Action::AddressChanged);
-    let route = (old.shown.gateway != new.shown.gateway).then_some(Action::RouteChanged);
+    let routes = |one: &Interface| (one.shown.gateway, one.shown.ipv6_gateway);
+    let route = (routes(old) != routes(new)).then_some(Action::RouteChanged);
     addresses.into_iter().chain(route).collect()
 }
 
 /// An event of the topic `net/interface`.
 #[must_use]
 pub fn occurrence(action: Action, interface: &Interface, time: Timestamp) -> Occurrence {
+    let usb = interface.usb.as_ref();
     let lab = LabFields {
         interface: Some(interface.shown.clone()),
+        usb: usb.map(|usb| UsbPort {
+            port: usb.port.clone(),
+            ..UsbPort::default()
+        }),
         ..LabFields::default()
     };
     Occurrence {
         time,
         action,
         fields: Fields {
+            device: usb.map(UsbCard::device),
             lab,
             ..Fields::default()
         },
     }
+}
+
+impl UsbCard {
+    fn device(&self) -> Device {
+        let made = |id: &str| Maker {
+            id: id.to_owned(),
+            name: None,
+        };
+        Device {
+            vendor: made(&self.vendor_id),
+            product: made(&self.product_id),
+            kinds: vec![DeviceKind::Network],
+            ..Device::default()
+        }
+    }
+}
+
+/// A moment in which packets of an interface may not have been seen.
+#[must_use]
+pub fn gap(interface: &Interface, Gap { interval, reason }: Gap) -> Occurrence {
+    let mut gap = occurrence(Action::CaptureGap, interface, interval.end);
+    gap.fields.interval = Some(interval);
+    because(reason, gap)
+}
+
+/// The same, and why.
+#[must_use]
+pub fn because(reason: impl Into<String>, mut occurrence: Occurrence) -> Occurrence {
+    occurrence.fields.lab.reason = Some(reason.into());
+    occurrence
 }
 
 #[cfg(test)]
@@ -131,6 +261,7 @@ mod tests {
         Interface {
             index,
             mac: None,
+            usb: None,
             shown: interface::Interface {
                 name: format!("eth{index}"),
                 addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
@@ -190,6 +321,135 @@ mod tests {
             actions(&old, &surroundings(vec![other])),
             ["interface-down eth1", "interface-up eth1"]
         );
+    }
+
+    fn reasons(old: &Surroundings, new: &Surroundings) -> Vec<String> {
+        let changes = old.changes(new, Timestamp::from_unix_ms(0).unwrap());
+        let told = |one: &Occurrence| {
+            let reason = one.fields.lab.reason.as_deref().unwrap_or_default();
+            let name = &one.fields.lab.interface.as_ref().unwrap().name;
+            format!("{} {name}: {reason}", one.action)
+        };
+        changes.iter().map(told).collect()
+    }
+
+    fn named(index: u32, name: &str) -> Interface {
+        let mut one = interface(index, &[], None);
+        one.shown.name = name.into();
+        one
+    }
+
+    fn idle(index: u32, name: &str) -> Idle {
+        Idle {
+            index,
+            name: name.into(),
+            bytes: None,
+            up_as: None,
+            is_new: false,
+        }
+    }
+
+    #[test]
+    fn another_name_is_the_same_interface_also_where_it_was_off_meanwhile() {
+        let eth = surroundings(vec![named(1, "eth0")]);
+        let evil = surroundings(vec![named(1, "evil0")]);
+        let told = [
+            "interface-down eth0: renamed to evil0",
+            "interface-up evil0: renamed from eth0",
+        ];
+        assert_eq!(reasons(&eth, &evil), told);
+
+        let mut off = surroundings(vec![]);
+        off.idle = vec![idle(1, "eth0")];
+        off.remember(&eth);
+        assert_eq!(reasons(&eth, &off), ["interface-down eth0: switched off"]);
+        let mut still_off = surroundings(vec![]);
+        still_off.idle = vec![idle(1, "evil0")];
+        still_off.remember(&off);
+        let told = "interface-up evil0: switched on, renamed from eth0";
+        assert_eq!(reasons(&still_off, &evil), [told]);
+        assert_eq!(reasons(&off, &eth), ["interface-up eth0: switched on"]);
+        assert_eq!(
+            reasons(&surroundings(vec![]), &eth),
+            ["interface-up eth0: new"]
+        );
+        assert_eq!(
+            reasons(&eth, &surroundings(vec![])),
+            ["interface-down eth0: gone"]
+        );
+    }
+
+    #[test]
+    fn what_is_made_first_and_switched_on_later_is_new_all_the_same() {
+        let eth = surroundings(vec![named(1, "eth0")]);
+        let mut made = surroundings(vec![named(1, "eth0")]);
+        made.idle = vec![idle(2, "tun0")];
+        made.remember(&eth);
+        let both = surroundings(vec![named(1, "eth0"), named(2, "tun0")]);
+        assert_eq!(reasons(&made, &both), ["interface-up tun0: new"]);
+        let mut at_start = surroundings(vec![]);
+        at_start.idle = vec![idle(2, "tun0")];
+        at_start.remember(&Surroundings::default());
+        let tun = surroundings(vec![named(2, "tun0")]);
+        assert_eq!(reasons(&at_start, &tun), ["interface-up tun0: switched on"]);
+    }
+
+    #[test]
+    fn a_pulled_cable_and_another_wifi_are_told() {
+        let with = |no_carrier, ssid: Option<&str>| {
+            let mut one = interface(1, &[], None);
+            one.shown.no_carrier = no_carrier;
+            one.shown.ssid = ssid.map(str::to_owned);
+            surroundings(vec![one])
+        };
+        let (plugged, pulled) = (with(false, None), with(true, None));
+        assert_eq!(
+            reasons(&plugged, &pulled),
+            [format!("interface-down eth1: {NO_CARRIER}")]
+        );
+        assert_eq!(
+            reasons(&pulled, &plugged),
+            ["interface-up eth1: carrier is there"]
+        );
+        let (lab, phone) = (with(false, Some("Lab")), with(false, Some("Phone")));
+        let told = [
+            "interface-down eth1: left the Wi-Fi Lab",
+            "interface-up eth1: joined the Wi-Fi Phone",
+        ];
+        assert_eq!(reasons(&lab, &phone), told);
+        assert_eq!(
+            reasons(&pulled, &phone),
+            ["interface-up eth1: carrier is there; joined the Wi-Fi Phone"]
+        );
+    }
+
+    #[test]
+    fn a_default_route_of_either_family_is_told() {
+        let old = surroundings(vec![interface(1, &[], Some("10.0.0.1"))]);
+        let mut with_ipv6 = interface(1, &[], Some("10.0.0.1"));
+        with_ipv6.shown.ipv6_gateway = Some("fe80::1".parse().unwrap());
+        assert_eq!(
+            actions(&old, &surroundings(vec![with_ipv6])),
+            ["route-changed eth1"]
+        );
+    }
+
+    #[test]
+    fn a_usb_card_is_told_with_its_port_and_ids() {
+        let mut card = interface(1, &[], None);
+        card.usb = Some(UsbCard {
+            port: "1-2".into(),
+            vendor_id: "0525".into(),
+            product_id: "a4a2".into(),
+        });
+        let fields = occurrence(
+            Action::InterfaceUp,
+            &card,
+            Timestamp::from_unix_ms(0).unwrap(),
+        )
+        .fields;
+        assert_eq!(fields.lab.usb.unwrap().port, "1-2");
+        assert_eq!(fields.device.unwrap().vendor.id, "0525");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::{
     links::{self, Bell},
     lookup::{self, Lookup},
     processes::{self, Processes},
-    surroundings::Surroundings,
+    surroundings::{Surroundings, glimpses::Glimpses},
 };
 use crate::degraded::Degraded;
 
@@ -94,7 +94,7 @@ pub async fn watch(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = bell.rung() => watch.look_soon(),
+            news = bell.rung() => watch.handle_news(news),
             Ok(()) = broker.changed() => watch.set_broker(*broker.borrow()),
             Some((ticket, owner)) = owners.recv() => watch.handle_owner(ticket, owner),
             Some((ip, name)) = names.recv() => watch.flows.handle_name(ip, name, watch.clock.now()),
@@ -137,6 +137,7 @@ struct Watch {
     clock: Clock,
     flows: Flows,
     here: Surroundings,
+    glimpses: Glimpses,
     captures: Vec<Capture>,
     /// Captures that are over, but whose last block has not come yet, and until when it is waited for.
     ending: Vec<(Capture, Duration)>,
@@ -169,6 +170,7 @@ impl Watch {
             clock,
             flows: Flows::new(clock.now()),
             here: Surroundings::default(),
+            glimpses: Glimpses::default(),
             captures: Vec::new(),
             ending: Vec::new(),
             gaps: Gaps::default(),

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs::{self, File},
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::PathBuf,
@@ -76,7 +77,8 @@ impl Lab {
         let made =
             run("ip", &format!("netns add {pc}")) && run("ip", &format!("netns add {other}"));
         if !made || !run("bash", "--version") {
-            eprintln!(
+            let _ = writeln!(
+                std::io::stderr(),
                 "SKIPPED: no network namespaces or no bash here (root, iproute2 and bash are needed)"
             );
             return None;

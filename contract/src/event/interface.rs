@@ -12,11 +12,28 @@ pub struct Interface {
     pub name: String,
     /// What it is.
     pub kind: InterfaceKind,
+    /// What drives or made it, in the kernel's words: `e1000e`, `cdc_ether`, `wireguard`, `veth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// The Wi-Fi that it has joined, as its owner named it: foreign text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssid: Option<String>,
+    /// It is switched on, but no cable is in or no Wi-Fi joined.
+    #[serde(skip_serializing_if = "is_false")]
+    pub no_carrier: bool,
     /// Its addresses with their networks: `192.168.0.133/24`.
     pub addresses: Vec<ipnet::IpNet>,
     /// The default gateway over it, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// The default gateway of IPv6, where `gateway` is one of IPv4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<IpAddr>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What an interface is.

@@ -199,6 +199,9 @@ fn interface_verdict(
     let interface = interface(fields)?;
     let name = harmless(&interface.name);
     let mut text = format!("{happened}: {name}, {}", kind_in_words(interface.kind));
+    if let Some(ssid) = &interface.ssid {
+        text += &format!(" \"{}\"", harmless(ssid));
+    }
     if !interface.addresses.is_empty() {
         text += &format!(", {}", some(&interface.addresses));
     }

@@ -287,7 +287,14 @@ fn burst_words(burst: &Burst) -> String {
 
 fn interface_words(interface: &Interface) -> String {
     let kind = word(interface.kind);
-    let mut text = format!("{} ({kind})", harmless(&interface.name));
+    let mut text = format!("{} ({kind}", harmless(&interface.name));
+    if let Some(driver) = &interface.driver {
+        let _ = write!(text, ", {}", harmless(driver));
+    }
+    text.push(')');
+    if let Some(ssid) = &interface.ssid {
+        let _ = write!(text, " in the Wi-Fi {}", harmless(ssid));
+    }
     if !interface.addresses.is_empty() {
         let _ = write!(text, " {}", list(&interface.addresses));
     }

@@ -13,9 +13,9 @@ use labwatch_contract::scope::protocol;
 use rustix::{
     io::Errno,
     net::{
-        AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind,
+        bind,
         netlink::{self, SocketAddrNetlink},
-        recvfrom, sendto, socket_with, sockopt,
+        sockopt,
     },
 };
 
@@ -23,32 +23,15 @@ use super::{
     diag::{self, Entry, MAX_ANSWER, Verdict},
     notices::{self, MAX_NOTICE, Notice},
 };
-use crate::net::flows::Socket;
+use crate::net::{
+    flows::Socket,
+    netlink::socket::{open, receive, send},
+};
 
 /// Answers to earlier questions that may still wait.
 const MOST_STALE: usize = 16;
 /// Bytes of notices that may wait in the kernel: some thousand.
 const NOTICES: usize = 1024 * 1024;
-const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
-
-fn open(protocol: Protocol) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(
-        AddressFamily::NETLINK,
-        SocketType::DGRAM,
-        flags,
-        Some(protocol),
-    )?)
-}
-
-/// The next datagram of the kernel, without waiting.
-fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> rustix::io::Result<Option<&'a [u8]>> {
-    let (_, length, sender) = recvfrom(socket, &mut *buffer, RecvFlags::TRUNC)?;
-    let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
-    let is_kernels = sender.is_some_and(|sender| sender.pid() == 0);
-    Ok(buffer.get(..length).filter(|_| is_kernels))
-}
-
 /// Asks about sockets.
 pub(super) struct Diag {
     socket: OwnedFd,
@@ -90,12 +73,7 @@ impl Diag {
 
     fn ask(&mut self, request: impl FnOnce(u32) -> Vec<u8>) -> io::Result<Verdict> {
         self.sequence = self.sequence.wrapping_add(1);
-        sendto(
-            &self.socket,
-            &request(self.sequence),
-            SendFlags::empty(),
-            &KERNEL,
-        )?;
+        send(&self.socket, &request(self.sequence))?;
         for _ in 0..MOST_STALE {
             let Some(datagram) = receive(&self.socket, &mut self.buffer)? else {
                 continue;
@@ -132,12 +110,7 @@ impl Notices {
         sockopt::set_socket_recv_buffer_size_force(&socket, NOTICES)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, NOTICES))?;
         bind(&socket, &SocketAddrNetlink::new(0, notices::GROUP))?;
-        sendto(
-            &socket,
-            &notices::subscription(),
-            SendFlags::empty(),
-            &KERNEL,
-        )?;
+        send(&socket, &notices::subscription())?;
         Ok(Self {
             socket,
             buffer: vec![0; MAX_NOTICE],
@@ -156,7 +129,7 @@ impl Notices {
                         return Ok(Heard::Notice(notice));
                     }
                 }
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR | Errno::MSGSIZE) => {}
                 Err(Errno::NOBUFS) => return Ok(Heard::Lost),
                 Err(Errno::AGAIN) => return Ok(Heard::Nothing),
                 Err(error) => return Err(error.into()),
@@ -173,7 +146,7 @@ impl AsFd for Notices {
 
 #[cfg(test)]
 mod tests {
-    use std::{process::Command, thread, time::Duration};
+    use std::{io::Write as _, process::Command, thread, time::Duration};
 
     use super::{super::notices::Change, *};
 
@@ -183,7 +156,8 @@ mod tests {
         let mut notices = match Notices::open() {
             Ok(notices) => notices,
             Err(error) => {
-                eprintln!("SKIPPED: the kernel gives no notices of processes here: {error}");
+                let why = "the kernel gives no notices of processes here";
+                let _ = writeln!(io::stderr(), "SKIPPED: {why}: {error}");
                 return;
             }
         };

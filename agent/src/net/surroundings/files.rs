@@ -1,85 +1,9 @@
 //! The system's text files about the network, read best effort: a line that makes no sense is passed over.
 //!
 //! `/etc/resolv.conf` (resolv.conf(5)); `timesyncd.conf`, `chrony.conf`, `ntp.conf` and DHCP leases of systemd-networkd for
-//! time servers; `/proc/net/route` and `ipv6_route` for gateways; `/proc/net/dev` for counters.
+//! time servers; `/proc/net/dev` for counters.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
-
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-
-/// The routes that matter here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routes {
-    /// Default gateways by interface, the first one of each; `0.0.0.0` or `::` where the interface itself is the way (a VPN).
-    pub gateways: HashMap<String, IpAddr>,
-    /// Networks reached without a gateway.
-    pub on_link: Vec<IpNet>,
-}
-
-impl Routes {
-    fn add(&mut self, interface: &str, network: IpNet, gateway: IpAddr) {
-        if network.prefix_len() == 0 {
-            self.gateways.entry(interface.to_owned()).or_insert(gateway);
-        } else if gateway.is_unspecified()
-            && !network.addr().is_multicast()
-            && is_of_a_site(network)
-        {
-            self.on_link.push(network);
-        }
-    }
-
-    /// Adds what `/proc/net/route` says.
-    pub fn read_ipv4(&mut self, text: &str) {
-        for line in text.lines() {
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            if let [interface, destination, gateway, _, _, _, _, mask, ..] = *fields
-                && let (Some(destination), Some(gateway), Some(mask)) =
-                    (ipv4(destination), ipv4(gateway), ipv4(mask))
-                && let Ok(network) = Ipv4Net::with_netmask(destination, mask)
-            {
-                self.add(interface, network.into(), gateway.into());
-            }
-        }
-    }
-
-    /// Adds what `/proc/net/ipv6_route` says; host routes and those of the loopback are none that matter.
-    pub fn read_ipv6(&mut self, text: &str) {
-        for line in text.lines() {
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            if let [destination, length, _, _, gateway, _, _, _, _, interface] = *fields
-                && interface != "lo"
-                && let (Some(destination), Some(gateway)) = (ipv6(destination), ipv6(gateway))
-                && let Ok(length) = u8::from_str_radix(length, 16)
-                && length < 128
-                && let Ok(network) = Ipv6Net::new(destination, length)
-            {
-                self.add(interface, network.into(), gateway.into());
-            }
-        }
-    }
-}
-
-/// A VPN takes half of the internet as `0.0.0.0/1`; no site's own network is as large.
-fn is_of_a_site(network: IpNet) -> bool {
-    match network {
-        IpNet::V4(network) => network.prefix_len() >= 8,
-        IpNet::V6(network) => network.prefix_len() >= 32,
-    }
-}
-
-/// The kernel writes an IPv4 address as one number in its own byte order.
-fn ipv4(hex: &str) -> Option<Ipv4Addr> {
-    let number = u32::from_str_radix(hex, 16).ok()?;
-    Some(Ipv4Addr::from(number.to_ne_bytes()))
-}
-
-fn ipv6(hex: &str) -> Option<Ipv6Addr> {
-    (hex.len() == 32).then_some(())?;
-    u128::from_str_radix(hex, 16).ok().map(Ipv6Addr::from)
-}
+use std::{collections::HashMap, net::IpAddr};
 
 /// Addresses of the lines `nameserver` of a `resolv.conf`. Loopback ones (a local stub) are left out.
 #[must_use]
@@ -159,27 +83,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_give_gateways_and_networks_on_link() {
-        let mut routes = Routes::default();
-        routes.read_ipv4(
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
-             eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
-             eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
-             wg0\t00000080\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n",
-        );
-        routes.read_ipv6(
-            "20010db8000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n\
-             00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth1\n\
-             ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000002 00000000 00000001     eth0\n\
-             00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 80200001       lo\n",
-        );
-        assert_eq!(routes.gateways["eth0"].to_string(), "192.168.0.1");
-        assert_eq!(routes.gateways["eth1"].to_string(), "fe80::1");
-        let on_link: Vec<String> = routes.on_link.iter().map(ToString::to_string).collect();
-        assert_eq!(on_link, ["192.168.0.0/16", "2001:db8::/64"]);
-    }
-
-    #[test]
     fn servers_are_read_from_each_kind_of_file() {
         let ips = |list: Vec<IpAddr>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let resolv = "# nameserver 1.1.1.1\nsearch lab\nnameserver 127.0.0.53\nnameserver 192.168.0.1\nnameserver fe80::1%eth0\n";
@@ -207,9 +110,6 @@ mod tests {
         #[test]
         fn no_text_panics(text in "[0-9A-Fa-f:=. \t\nserverNTPname]{0,300}", any in ".{0,300}") {
             for text in [text, any] {
-                let mut routes = Routes::default();
-                routes.read_ipv4(&text);
-                routes.read_ipv6(&text);
                 let _ = (dns_servers(&text), time_servers(&text), counters(&text));
             }
         }

@@ -2,14 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use labwatch_contract::scope::Networks;
+use labwatch_contract::{event::Action, scope::Networks};
 
 use super::{BETWEEN_SETTLE, LOOK_EVERY, RETRY, Watch};
 use crate::net::{
     Moment,
     capture::{Capture, LONGEST_WAY},
-    links,
-    surroundings::{Interface, Surroundings},
+    gaps, links,
+    rtnetlink::News,
+    surroundings::{self, Interface, Surroundings, because, glimpses::Passed},
 };
 
 /// However often the bell rings.
@@ -20,8 +21,14 @@ impl Watch {
         self.look_at = self.look_at.min(self.looked + BETWEEN_LOOKS);
     }
 
+    pub(super) fn handle_news(&mut self, news: Vec<News>) {
+        news.into_iter().for_each(|one| self.glimpses.take(one));
+        self.look_soon();
+    }
+
     pub(super) fn look(&mut self) -> anyhow::Result<()> {
-        let here = links::look()?;
+        let mut here = links::look()?;
+        here.remember(&self.here);
         let now = self.clock.now();
         let is_first = self.looked == Duration::ZERO;
         for mut change in self.here.changes(&here, now.time) {
@@ -31,8 +38,12 @@ impl Watch {
             self.flows.tell(change);
         }
         (self.looked, self.look_at) = (now.uptime, now.uptime + LOOK_EVERY);
+        let passed = self.glimpses.passed(&self.here, &here);
         if !is_first {
             self.notice_newcomers(&here);
+            passed
+                .into_iter()
+                .for_each(|one| self.tell_passed(one, now));
         }
         self.looked_time = now.time;
         self.here = here;
@@ -45,14 +56,32 @@ impl Watch {
         Ok(())
     }
 
-    /// An interface that came since the last look has been blind since then at the longest, and its counters began at nothing.
+    /// An interface that came since the last look has been blind since then at the longest; its counters
+    /// began at nothing, or where they stood while it was off.
     pub(super) fn notice_newcomers(&mut self, here: &Surroundings) {
         let is_new = |new: &&Interface| {
             let mut known = self.here.interfaces.iter();
             known.all(|old| old.index != new.index)
         };
         for new in here.interfaces.iter().filter(is_new) {
-            self.gaps.blind(new.index, Some(0), self.looked_time);
+            let mut idle = self.here.idle.iter();
+            let idle = idle.find(|idle| idle.index == new.index);
+            let counter = idle.map_or(Some(0), |idle| idle.bytes);
+            self.gaps.blind(new.index, counter, self.looked_time);
+        }
+    }
+
+    /// An interface that came and went between two looks: nobody can have captured it.
+    fn tell_passed(&mut self, Passed { interface, bytes }: Passed, now: Moment) {
+        let event = |action| surroundings::occurrence(action, &interface, now.time);
+        let reason = "came and went at once";
+        for action in [Action::InterfaceUp, Action::InterfaceDown] {
+            self.flows.tell(because(reason, event(action)));
+        }
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > 0) {
+            let reason = format!("{bytes} bytes went over it unseen");
+            let gap = gaps::gap(self.looked_time, now.time, reason);
+            self.flows.tell(surroundings::gap(&interface, gap));
         }
     }
 
@@ -94,7 +123,11 @@ impl Watch {
     /// Opens what should be captured and is not, closes what is gone.
     pub(super) fn match_captures(&mut self, now: Moment) {
         let named = &self.settings.interfaces;
-        let is_wanted = |one: &&Interface| named.is_empty() || named.contains(&one.shown.name);
+        let captured: Vec<u32> = self.captures.iter().map(Capture::index).collect();
+        // Another name does not hide it.
+        let is_wanted = |one: &&Interface| {
+            named.is_empty() || named.contains(&one.shown.name) || captured.contains(&one.index)
+        };
         let wanted: Vec<Interface> = self
             .here
             .interfaces
@@ -112,11 +145,9 @@ impl Watch {
         self.failed
             .retain(|index, _| wanted.iter().any(|one| one.index == *index));
         for interface in &wanted {
-            if self
-                .captures
-                .iter()
-                .any(|capture| capture.index() == interface.index)
-            {
+            let mut captures = self.captures.iter_mut();
+            if let Some(capture) = captures.find(|capture| capture.index() == interface.index) {
+                capture.set_name(&interface.shown.name);
                 self.flows.open_interface(interface);
             } else if !self.failed.contains_key(&interface.index) {
                 self.open(interface, now);

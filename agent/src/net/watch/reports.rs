@@ -2,8 +2,6 @@
 
 use std::{fmt::Display, sync::atomic::Ordering, time::Duration};
 
-use labwatch_contract::event::Action;
-
 use super::{BETWEEN_SETTLE, Watch};
 use crate::net::{
     capture::{Capture, LONGEST_WAY},
@@ -85,14 +83,11 @@ impl Watch {
         }
     }
 
-    pub(super) fn tell_gap(&mut self, index: u32, Gap { interval, reason }: Gap) {
-        let Some(interface) = self.here.interfaces.iter().find(|one| one.index == index) else {
-            return;
-        };
-        let mut gap = surroundings::occurrence(Action::CaptureGap, interface, interval.end);
-        gap.fields.interval = Some(interval);
-        gap.fields.lab.reason = Some(reason);
-        self.flows.tell(gap);
+    pub(super) fn tell_gap(&mut self, index: u32, gap: Gap) {
+        let mut interfaces = self.here.interfaces.iter();
+        if let Some(interface) = interfaces.find(|one| one.index == index) {
+            self.flows.tell(surroundings::gap(interface, gap));
+        }
     }
 
     pub(super) fn tell_health(&self) {

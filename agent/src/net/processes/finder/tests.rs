@@ -1,4 +1,5 @@
 use std::{
+    io::Write as _,
     net::{SocketAddr, TcpListener, UdpSocket},
     process::Command,
     thread,
@@ -93,7 +94,8 @@ fn the_only_program_of_its_user_that_ended_with_its_socket_is_named_and_not_call
     let mut question = question(protocol::TCP, own, Direction::Egress);
     let program = Command::new("sleep").arg("0.3").uid(USER).spawn();
     let (Ok(mut program), Some(_)) = (program, finder.notices()) else {
-        eprintln!("SKIPPED: not root, or the kernel gives no notices of processes here");
+        let why = "not root, or the kernel gives no notices of processes here";
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
         return;
     };
     // What has ended can no longer be read.
