@@ -159,11 +159,16 @@ impl Exchange {
         Ok((exchange, Answers(rx)))
     }
 
+    /// Whether no staff subscriber lags too far.
+    pub(crate) fn has_room(&self) -> bool {
+        self.state().lag.has_room()
+    }
+
     /// Waits until no staff subscriber lags too far.
     pub(crate) async fn room(&self) {
         loop {
             let room = self.room.notified();
-            if self.state().lag.has_room() {
+            if self.has_room() {
                 return;
             }
             room.await;

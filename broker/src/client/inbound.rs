@@ -3,9 +3,15 @@
 //! A message that may not be sent ends the connection; a filter that may not be read is answered with 0x80.
 //! Messages are acknowledged once the router has taken them. While a staff subscriber lags too far, or this
 //! client is over its quota, nothing more is read from it: TCP holds it back, and the time does not count as
-//! silence. One task per subscription feeds the other half.
+//! silence. Of a staff client, which may be the very subscriber that lags, some messages are put aside instead: behind them
+//! in the stream are the acknowledgements by which it catches up. One task per subscription feeds the other half.
 
-use std::{collections::HashMap, convert::Infallible, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use bytes::BytesMut;
 use labwatch_contract::MAX_PACKET;
@@ -31,6 +37,10 @@ use crate::{
 const MAX_FILTERS_PC: usize = 8;
 /// Most subscriptions of one staff client.
 const MAX_FILTERS_STAFF: usize = 64;
+/// Messages of a staff client that may wait for a subscriber that lags; more than our services have unacknowledged.
+const MAX_ASIDE: usize = 256;
+/// Their bytes, but for the last one.
+const MAX_ASIDE_BYTES: usize = 1024 * 1024;
 /// Room for that many bytes is made before each read.
 const CHUNK: usize = 16 * 1024;
 
@@ -48,6 +58,8 @@ pub(super) struct Inbound<'a> {
     address: IpAddr,
     answers: mpsc::Sender<Answer>,
     feed: Feed,
+    /// Messages that wait until nobody lags.
+    aside: VecDeque<Publish>,
     /// Ids of messages that the router has not confirmed yet.
     unconfirmed: Vec<u16>,
     /// Whether anything was published since the router was last waited for.
@@ -72,6 +84,7 @@ impl<'a> Inbound<'a> {
             address,
             answers,
             feed,
+            aside: VecDeque::new(),
             unconfirmed: Vec::new(),
             published: false,
             filters: HashMap::new(),
@@ -99,9 +112,14 @@ impl<'a> Inbound<'a> {
             }
             self.settle().await?;
             buffer.reserve(CHUNK);
-            let read = timeout_at(deadline, read.read_buf(&mut buffer)).await;
-            if read.map_err(|_| End::Silent)?? == 0 {
-                return Err(End::Closed);
+            let front = self.front;
+            tokio::select! {
+                read = timeout_at(deadline, read.read_buf(&mut buffer)) => {
+                    if read.map_err(|_| End::Silent)?? == 0 {
+                        return Err(End::Closed);
+                    }
+                }
+                () = front.exchange.room(), if !self.aside.is_empty() => self.go_on(),
             }
         }
     }
@@ -119,6 +137,7 @@ impl<'a> Inbound<'a> {
             }
             Packet::PingReq => self.answer(Answer::Pong).await,
             Packet::Disconnect => {
+                self.publish_all().await;
                 self.settle().await?;
                 Err(End::Disconnect)
             }
@@ -126,22 +145,57 @@ impl<'a> Inbound<'a> {
         }
     }
 
-    async fn publish(&mut self, Publish { message, id }: Publish) -> Result<(), End> {
+    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        let message = &publish.message;
         let deed = Deed::Publish {
             topic: &message.topic,
             retain: message.retain,
         };
         if let Err(why) = access::allows(&self.front.root, &self.guest.who, deed) {
             // What it was allowed to say before still counts.
+            self.publish_all().await;
             self.settle().await?;
             let topic = message.topic.chars().take(100).collect();
             return Err(End::Refused { topic, why });
         }
-        self.front.exchange.room().await;
-        self.front.exchange.publish(message);
-        self.published = true;
-        self.unconfirmed.extend(id);
+        self.aside.push_back(publish);
+        if self.may_read_on() {
+            self.go_on();
+        } else {
+            self.publish_all().await;
+        }
         Ok(())
+    }
+
+    /// Whether more may be put aside.
+    fn may_read_on(&self) -> bool {
+        let size = |publish: &Publish| publish.message.payload.len();
+        self.guest.who.is_staff()
+            && self.aside.len() < MAX_ASIDE
+            && self.aside.iter().map(size).sum::<usize>() < MAX_ASIDE_BYTES
+    }
+
+    /// Publishes what is aside, as far as nobody lags.
+    fn go_on(&mut self) {
+        while !self.aside.is_empty() && self.front.exchange.has_room() {
+            self.publish_next();
+        }
+    }
+
+    /// Publishes all that is aside, waiting for those who lag.
+    async fn publish_all(&mut self) {
+        while !self.aside.is_empty() {
+            self.front.exchange.room().await;
+            self.publish_next();
+        }
+    }
+
+    fn publish_next(&mut self) {
+        if let Some(Publish { message, id }) = self.aside.pop_front() {
+            self.front.exchange.publish(message);
+            self.published = true;
+            self.unconfirmed.extend(id);
+        }
     }
 
     /// Waits until the router has taken what was published, then acknowledges it.

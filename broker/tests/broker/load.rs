@@ -99,17 +99,55 @@ async fn a_subscriber_that_pauses_holds_publishers_back_and_loses_nothing() {
         Arc::clone(&acknowledged),
     ));
     // 40 MB are more than router and sockets hold: at some point nothing more is acknowledged.
+    let before = until_held(&acknowledged).await;
+    assert!((500..3_900).contains(&before), "{before}");
+    read_all(&mut reader, 4_000).await;
+    publisher.await.unwrap();
+}
+
+/// Waits until nothing more is acknowledged; how much was.
+async fn until_held(acknowledged: &AtomicUsize) -> usize {
     let mut before = usize::MAX;
     loop {
         let now = acknowledged.load(Ordering::Relaxed);
         if now == before {
-            break;
+            return before;
         }
         before = now;
         sleep(Duration::from_secs(1)).await;
     }
-    assert!((500..3_900).contains(&before), "{before}");
-    read_all(&mut reader, 4_000).await;
+}
+
+/// The recorder: what it publishes must not keep the broker from reading its acknowledgements, else it lags for ever.
+#[tokio::test]
+async fn a_staff_subscriber_that_lags_can_publish_and_catches_up() {
+    let broker = TestBroker::start(settings()).await;
+    let mut recorder = broker.reader("lab/#").await;
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let client = broker.client(1, "publisher").await;
+    let of = (4_000, 10_000);
+    let topic = "lab/10.0.0.1/net".to_owned();
+    let publisher = tokio::spawn(publish_many(
+        client,
+        topic,
+        0,
+        of,
+        Arc::clone(&acknowledged),
+    ));
+    until_held(&acknowledged).await;
+    let own = publish("lab/10.0.0.1/ack", b"marks", Some(7), false);
+    recorder.send(&own).await;
+    let (mut messages, mut confirmed) = (0, false);
+    while messages < 4_001 || !confirmed {
+        let (first, body) = recorder.next().await.expect("the broker has closed");
+        if first == PUBACK {
+            confirmed |= body == [0, 7];
+            continue;
+        }
+        let at = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+        recorder.send(&packet(PUBACK, &body[at..at + 2])).await;
+        messages += 1;
+    }
     publisher.await.unwrap();
 }
 
