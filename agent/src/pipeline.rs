@@ -49,7 +49,7 @@ use crate::{
     outbox::{Confirmed, Demand, Loss, Outbox, Transmit},
     presence::{self, Hello},
     retention::Bounds,
-    sealer::{SealError, Sealed, Sealer},
+    sealer::{SealError, Sealed, Sealer, uptime_at},
     syncer::Syncer,
 };
 
@@ -191,7 +191,7 @@ impl Pipeline {
         if reopens || self.journal.is_long(identity::now()) {
             self.begin_journal();
         }
-        let uptime_ms = identity::uptime_ms();
+        let uptime_ms = uptime_at(occurrence.time, identity::now(), identity::uptime_ms());
         let sealed = self.sealer.seal(occurrence, &self.host, uptime_ms);
         match sealed.and_then(|sealed| self.append(sealed)) {
             Ok(sealed) => {

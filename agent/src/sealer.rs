@@ -7,6 +7,7 @@ use bytes::Bytes;
 use labwatch_contract::{
     chain::Digest,
     event::{Event, Host, Occurrence, Place},
+    time::Timestamp,
     topic::Leaf,
 };
 use uuid::Uuid;
@@ -31,6 +32,22 @@ pub enum SealError {
     /// It cannot be written as JSON.
     #[error("not written: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// What happened waits for a name, or in a queue, for less than this until it is an event.
+const LONGEST_WAY_MS: u64 = 10_000;
+
+/// Milliseconds since boot at which something happened at `time`, when they are `uptime_ms` at the moment `now`. Both
+/// of an event's clocks then tell of one moment, and what has waited looks like no jump of the wall clock. A `time` that
+/// cannot be right any more says nothing: the clock has jumped meanwhile.
+#[must_use]
+pub fn uptime_at(time: Timestamp, now: Timestamp, uptime_ms: u64) -> u64 {
+    let ago = u64::try_from(now.unix_ms().saturating_sub(time.unix_ms())).unwrap_or_default();
+    if ago <= LONGEST_WAY_MS {
+        uptime_ms.saturating_sub(ago)
+    } else {
+        uptime_ms
+    }
 }
 
 /// Gives the numbers of one journal after another.
@@ -108,6 +125,17 @@ mod tests {
     use labwatch_contract::event::{Action, Boot, Fields, Head};
 
     use super::*;
+
+    #[test]
+    fn an_event_that_waited_has_the_uptime_of_its_moment_unless_the_clock_jumped() {
+        let at =
+            |seconds: i64| Timestamp::from_unix_ms(1_800_000_000_000 + seconds * 1000).unwrap();
+        assert_eq!(uptime_at(at(0), at(2), 60_000), 58_000);
+        assert_eq!(uptime_at(at(0), at(0), 60_000), 60_000);
+        assert_eq!(uptime_at(at(0), at(3600), 60_000), 60_000);
+        assert_eq!(uptime_at(at(0), at(-3600), 60_000), 60_000);
+        assert_eq!(uptime_at(at(0), at(9), 5_000), 0);
+    }
 
     fn host() -> Host {
         let ip = [10, 0, 0, 1].into();
