@@ -14,6 +14,7 @@
 //! | `marks` | the durable marks, as their file holds them |
 //! | `heads` | how far each file has come: what a checkpoint covers |
 //! | `alarm` | the alert of a disk that takes nothing |
+//! | `bulletin` | what the recorder says again to each broker |
 //! | `store` | log, files, lock, key, fsync, and the thread that writes (shell) |
 //! | `exchange` | what service and writer say to each other (shell) |
 //! | [`service`] | the recorder at work (shell) |
@@ -21,6 +22,7 @@
 //! | [`verify`] | whether a record is whole and unchanged |
 
 mod alarm;
+mod bulletin;
 mod continuity;
 #[expect(
     clippy::disallowed_methods,

@@ -33,6 +33,7 @@ use uuid::Uuid;
 
 use crate::{
     alarm::{self, Alarm},
+    bulletin::Bulletin,
     exchange::{Batch, Exchange, News},
     intake::{Intake, Letter},
     notices::Notices,
@@ -58,7 +59,10 @@ pub async fn record(settings: Settings, stop: CancellationToken) -> anyhow::Resu
     let root = settings.connection.root.clone();
     let store = Store::open(&settings.dir, root.clone(), OPEN_FILES)?;
     let quarantine = Quarantine::new(store.quarantined()?);
-    let checkpoint = store.last_payload();
+    let mut bulletin = Bulletin::default();
+    if let Some(last) = store.last_checkpoint() {
+        bulletin.put(Topic::Checkpoint, last, true);
+    }
     let intake = Intake::new(root.clone(), store.ledger(), store.public_key(), quarantine);
     let (session, publisher, incoming) = session(
         SessionSettings {
@@ -82,12 +86,11 @@ pub async fn record(settings: Settings, stop: CancellationToken) -> anyhow::Resu
         root,
         intake,
         alarm: Alarm::default(),
+        bulletin,
         notices: Notices::default(),
         batch: Batch::default(),
         exchange: exchange.clone(),
         publisher: Some(publisher),
-        checkpoint,
-        checkpoint_due: false,
         connected: false,
         now: now(),
         rested: Instant::now(),
@@ -102,14 +105,11 @@ struct Desk {
     root: Root,
     intake: Intake,
     alarm: Alarm,
+    bulletin: Bulletin,
     notices: Notices,
     batch: Batch,
     exchange: Arc<Exchange>,
     publisher: Option<Publisher>,
-    /// The payload of the last checkpoint.
-    checkpoint: Option<Vec<u8>>,
-    /// It has not gone out on this connection.
-    checkpoint_due: bool,
     connected: bool,
     /// Never goes back while the recorder runs.
     now: Timestamp,
@@ -145,7 +145,7 @@ impl Desk {
                 () = self.exchange.called() => self.hear()?,
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.acknowledge(),
                 _ = ticks.tick() => {
-                    self.offer_checkpoint();
+                    self.say();
                     self.tell();
                 }
                 // The session ends once nobody can publish any more.
@@ -179,7 +179,7 @@ impl Desk {
                 Incoming::Message(message) => self.take_one(&message, &stamp),
                 Incoming::Connected(_) => {
                     self.connected = true;
-                    self.checkpoint_due = true;
+                    self.bulletin.handle_connected();
                     self.intake.ledger().handle_connected();
                 }
                 Incoming::Disconnected { .. } => self.connected = false,
@@ -215,7 +215,7 @@ impl Desk {
             match news {
                 News::Committed(marks) => self.intake.ledger().handle_committed(&marks),
                 News::Checkpoint(payload) => {
-                    (self.checkpoint, self.checkpoint_due) = (Some(payload), true);
+                    self.bulletin.put(Topic::Checkpoint, payload, true);
                 }
                 News::Trouble(why) => {
                     let alert = self.alarm.open(&why, now());
@@ -227,7 +227,6 @@ impl Desk {
                 }
             }
         }
-        self.offer_checkpoint();
         self.acknowledge();
         if ended {
             bail!("the writer has ended");
@@ -235,50 +234,38 @@ impl Desk {
         Ok(())
     }
 
+    /// Says what is to be said to all, then what is to be said to each PC.
     fn acknowledge(&mut self) {
-        if !self.connected || self.publisher.is_none() {
+        self.say();
+        let Some(publisher) = self.publisher.as_ref().filter(|_| self.connected) else {
             return;
-        }
+        };
         while let Some((ip, ack)) = self.intake.ledger().poll_ack(Instant::now()) {
             let payload = serde_json::to_vec(&ack).unwrap_or_default();
-            if !self.try_publish(&Topic::pc(ip, Leaf::Ack), payload) {
+            let topic = Topic::pc(ip, Leaf::Ack);
+            if !publish(publisher, &self.root, &topic, payload) {
                 self.intake.ledger().handle_unsent(ip, &ack);
                 break;
             }
         }
     }
 
-    /// Leaves the last checkpoint with the broker, which may have forgotten it. Where there is no room for it now, there
-    /// will be soon.
-    fn offer_checkpoint(&mut self) {
-        if let (true, true, Some(payload)) = (self.connected, self.checkpoint_due, &self.checkpoint)
-        {
-            self.checkpoint_due = !self.try_publish(&Topic::Checkpoint, payload.clone());
-        }
-    }
-
     fn raise(&mut self, alert: Option<Alert>) {
         if let (Some(alert), Ok(id)) = (alert, alarm::ID.parse()) {
             let payload = serde_json::to_vec(&alert).unwrap_or_default();
-            self.publish(&Topic::Alert(id), payload);
+            self.bulletin
+                .put(Topic::Alert(id), payload, self.alarm.is_open());
         }
     }
 
-    fn publish(&self, topic: &Topic, payload: Vec<u8>) {
-        if !self.try_publish(topic, payload) && self.publisher.is_some() {
-            warn!("{topic} was not published: the broker is away");
-        }
-    }
-
-    fn try_publish(&self, topic: &Topic, payload: Vec<u8>) -> bool {
-        let message = Message {
-            topic: self.root.text(topic),
-            payload: payload.into(),
-            qos: QoS::AtLeastOnce,
-            retain: topic.is_retained(),
+    /// Says what the lab is to know of the recorder. Without a connection it waits for the next one.
+    fn say(&mut self) {
+        let Some(publisher) = self.publisher.as_ref().filter(|_| self.connected) else {
+            return;
         };
-        let publisher = self.publisher.as_ref();
-        publisher.is_some_and(|publisher| publisher.try_publish(message).is_ok())
+        let root = &self.root;
+        self.bulletin
+            .say(|topic, payload| publish(publisher, root, topic, payload.to_vec()));
     }
 
     fn tell(&mut self) {
@@ -304,6 +291,17 @@ impl Desk {
             );
         }
     }
+}
+
+/// Whether there was room for it.
+fn publish(publisher: &Publisher, root: &Root, topic: &Topic, payload: Vec<u8>) -> bool {
+    let message = Message {
+        topic: root.text(topic),
+        payload: payload.into(),
+        qos: QoS::AtLeastOnce,
+        retain: topic.is_retained(),
+    };
+    publisher.try_publish(message).is_ok()
 }
 
 fn now() -> Timestamp {

@@ -13,8 +13,8 @@
 //!
 //! Invariants: one recorder a directory; what was acknowledged is in the log or in files that were fsynced; every line
 //! has its place in a file before it is in the log, so that replaying the log any number of times gives each line
-//! once; directories are 0700 and files 0600. What cannot be written (no room, no right) is tried again and nothing
-//! is acknowledged meanwhile; what cannot be brought to the disk ends the recorder (see `man 2 fsync`).
+//! once; directories are 0700 and files 0600. What cannot be written (no room, no right), at the start or later, is
+//! tried again and nothing is acknowledged meanwhile; what cannot be brought to the disk ends the recorder (see `man 2 fsync`).
 
 mod files;
 mod log;
@@ -32,7 +32,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chrono::Utc;
 use labwatch_contract::{
     chain::Digest,
     checkpoint::{Checkpoint, Key, Summary, root},
@@ -104,12 +103,26 @@ pub(crate) struct Store {
     key: Key,
     last: Option<Checkpoint>,
     staged: Staged,
+    recovery: Recovery,
     /// Whether lines came since the last checkpoint.
     grew: bool,
+    /// A checkpoint that is staged or recorded, and not in its own file yet.
+    unsaved: Option<Vec<u8>>,
     /// The segment that goes when the pass is done.
     retiring: Option<u64>,
     /// Held until the end.
     _lock: File,
+}
+
+/// How far the start has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recovery {
+    /// What the log of earlier runs holds is to be brought to the files.
+    Apply,
+    /// It is there; it is to be signed and brought to the disk, and the log goes.
+    Sign,
+    /// Nothing is left to be done.
+    Done,
 }
 
 /// What the next commit brings.
@@ -122,15 +135,15 @@ struct Staged {
 }
 
 impl Store {
-    /// Opens `dir`, making it if it is not there: takes the lock, applies what the log holds, cuts torn last
-    /// lines. At most `open_files` files will be open at once. Checkpoints go out under `root`.
+    /// Opens `dir`, making it if it is not there: takes the lock and reads how far its record has come. At most
+    /// `open_files` files will be open at once. Checkpoints go out under `root`. A store that was there before is not
+    /// written to: [`Store::recover`] does that, and must have done it before the first commit.
     ///
     /// # Errors
-    /// When another recorder holds the directory, or it cannot be read and written.
+    /// When another recorder holds the directory, it cannot be read, or a new one cannot be written.
     pub(crate) fn open(dir: &Path, root: Root, open_files: usize) -> anyhow::Result<Self> {
         make_dir(dir)?;
         let lock = start::lock(dir)?;
-        start::cut_torn_lines(dir)?;
         let mut store = Self {
             dir: dir.to_owned(),
             filing: Filing::default(),
@@ -139,26 +152,55 @@ impl Store {
             heads: Heads::default(),
             key: start::key(dir)?,
             last: last_checkpoint(dir)?,
-            log: Log::begin(dir)?,
+            log: Log::open(dir)?,
             staged: Staged::default(),
+            recovery: Recovery::Apply,
             grew: false,
+            unsaved: None,
             retiring: None,
             root,
             _lock: lock,
         };
-        store.replay()?;
+        store.recall()?;
         Ok(store)
+    }
+
+    /// Does what the end of an earlier run has left to do: cuts torn last lines, brings to the files what the log
+    /// holds, signs it, and then needs that log no longer. Nothing once that is done.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`]: call it again before anything is committed.
+    pub(crate) fn recover(&mut self, now: Timestamp) -> Result<(), Failure> {
+        if self.recovery == Recovery::Apply {
+            let cut = start::cut_torn_lines(&self.dir);
+            cut.map_err(|error| Failure::Retry(format!("{error:#}")))?;
+            self.apply_log()?;
+            self.recovery = Recovery::Sign;
+        }
+        if self.recovery == Recovery::Sign {
+            // Before the log goes: what it held is signed from now on.
+            if self.wants_checkpoint(true) {
+                self.checkpoint(now)?;
+            }
+            self.settle_all()?;
+            self.recovery = Recovery::Done;
+        }
+        Ok(())
+    }
+
+    /// Whether the start is over.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.recovery == Recovery::Done
+    }
+
+    /// The last checkpoint, as it was published.
+    pub(crate) fn last_checkpoint(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self.last.as_ref()?).ok()
     }
 
     /// The ledger of what the store holds.
     pub(crate) fn ledger(&self) -> Ledger {
         Ledger::restore(self.marks.store(), self.marks.standings())
-    }
-
-    /// The payload of the last checkpoint.
-    pub(crate) fn last_payload(&self) -> Option<Vec<u8>> {
-        let last = self.last.as_ref()?;
-        Some(serde_json::to_vec(last).unwrap_or_default())
     }
 
     /// The public half of the key, 64 hex digits.
@@ -176,6 +218,7 @@ impl Store {
 
     /// Takes lines, those of one folder in their order, and the marks that are true once they are in place.
     pub(crate) fn stage(&mut self, mut entries: Vec<Entry>, marks: Vec<Standing>) {
+        self.grew |= !entries.is_empty();
         // One folder's lines together, so that they go into its file in one piece.
         entries.sort_by_key(|entry| entry.folder);
         self.staged.entries.extend(entries);
@@ -202,7 +245,6 @@ impl Store {
         for piece in self.staged.pieces.drain(..) {
             self.heads.add(piece.folder, &piece.name, &piece.lines);
             self.files.add(piece);
-            self.grew = true;
         }
         let marks: Vec<_> = std::mem::take(&mut self.staged.marks)
             .into_values()
@@ -231,7 +273,7 @@ impl Store {
     pub(crate) fn settle(&mut self) -> Result<(), Failure> {
         if self.log.is_full() && self.retiring.is_none() {
             self.files.flush()?;
-            self.retiring = Some(self.log.turn()?);
+            self.retiring = Some(self.log.turn());
             self.files.begin_pass();
         }
         if let Some(number) = self.retiring
@@ -245,14 +287,29 @@ impl Store {
     /// Whether lines have come that no checkpoint covers, and whether the log is about to turn.
     pub(crate) fn wants_checkpoint(&self, minute_passed: bool) -> bool {
         let turns = self.log.is_full() && self.retiring.is_none();
-        self.grew && (minute_passed || turns)
+        self.unsaved.is_some() || (self.grew && (minute_passed || turns))
     }
 
     /// Signs what the record holds now, and records that; gives the payload to publish.
     ///
     /// # Errors
-    /// [`Failure::Retry`]: it is staged, and goes with the next commit.
+    /// [`Failure::Retry`]: call it again; it goes on with the checkpoint that it has begun.
     pub(crate) fn checkpoint(&mut self, now: Timestamp) -> Result<Vec<u8>, Failure> {
+        // What is staged gets its place and is signed too; a checkpoint that was begun is brought to its end.
+        self.commit()?;
+        let payload = match self.unsaved.take() {
+            Some(payload) => payload,
+            None => self.sign(now),
+        };
+        self.unsaved = Some(payload.clone());
+        self.commit()?;
+        replace(&self.dir, "checkpoint", &payload)?;
+        self.unsaved = None;
+        Ok(payload)
+    }
+
+    /// Makes a checkpoint of all lines that have a place, and stages it.
+    fn sign(&mut self, now: Timestamp) -> Vec<u8> {
         let heads = self.heads.take();
         let prev = self
             .last
@@ -273,15 +330,11 @@ impl Store {
         });
         let topic = self.root.text(&Topic::Checkpoint);
         let lines = notes.chain([message_line(now, &topic, &payload)]);
-        let entries = lines
-            .map(|line| Entry::new(Folder::Lab, now, line))
-            .collect();
-        self.stage(entries, Vec::new());
+        let entries = lines.map(|line| Entry::new(Folder::Lab, now, line));
+        self.staged.entries.extend(entries);
         self.last = Some(checkpoint);
-        self.commit()?;
         self.grew = false;
-        replace(&self.dir, "checkpoint", &payload)?;
-        Ok(payload)
+        payload
     }
 
     /// Removes files whose lines were all received more than `age` before `now`, and stages notes of it; says
@@ -312,27 +365,38 @@ impl Store {
     /// # Errors
     /// When it cannot be: the log keeps it for the next start.
     pub(crate) fn close(mut self, now: Timestamp) -> anyhow::Result<()> {
+        self.recover(now)?;
         self.commit()?;
-        if self.grew {
+        if self.wants_checkpoint(true) {
             self.checkpoint(now)?;
         }
-        self.settle_all()
+        Ok(self.settle_all()?)
     }
 
-    /// Applies what the log of earlier runs holds, and then needs it no longer.
-    fn replay(&mut self) -> anyhow::Result<()> {
+    /// Reads from the log of earlier runs how far the record has come.
+    fn recall(&mut self) -> Result<(), Failure> {
+        let (marks, last) = (&mut self.marks, &mut self.last);
+        log::replay(&self.dir, |frame| {
+            let lab = frame.pieces.iter();
+            for piece in lab.filter(|piece| piece.folder == Folder::Lab) {
+                start::find_checkpoint(&piece.lines, last);
+            }
+            marks.apply(frame.marks);
+            Ok(())
+        })
+    }
+
+    /// Brings to the files what the log of earlier runs holds. Each line has its place: done again, nothing changes.
+    fn apply_log(&mut self) -> Result<(), Failure> {
         let mut ends = BTreeMap::new();
-        let (files, marks, last) = (&mut self.files, &mut self.marks, &mut self.last);
+        let files = &mut self.files;
+        files.drop_waiting();
         log::replay(&self.dir, |frame| {
             for piece in frame.pieces {
-                if piece.folder == Folder::Lab {
-                    start::find_checkpoint(&piece.lines, last);
-                }
                 let end = piece.offset + u64::try_from(piece.lines.len()).unwrap_or(u64::MAX);
                 ends.insert((piece.folder, piece.name.clone()), end);
                 files.add(piece);
             }
-            marks.apply(frame.marks);
             if files.waiting() > writer::FLUSH_BYTES {
                 files.flush()?;
             }
@@ -341,24 +405,19 @@ impl Store {
         files.flush()?;
         for (place, end) in &ends {
             files.cut(place, *end)?;
-            let head = start::head(&self.dir, &format!("{}/{}", place.0, place.1), *end)?;
-            self.heads.found(head);
+            let head = start::head(&self.dir, &format!("{}/{}", place.0, place.1), *end);
+            self.heads.found(head.map_err(Failure::Fatal)?);
             self.grew = true;
         }
-        // Before the log goes: what it held is signed from now on.
-        if self.grew {
-            self.checkpoint(Utc::now().into())?;
-        }
-        self.settle_all()
+        Ok(())
     }
 
-    fn settle_all(&mut self) -> anyhow::Result<()> {
+    fn settle_all(&mut self) -> Result<(), Failure> {
         self.files.flush()?;
         self.files.begin_pass();
         while !self.files.sync_some(usize::MAX)? {}
-        let before = self.log.turn()?;
-        self.retire(before)?;
-        Ok(())
+        let before = self.log.turn();
+        self.retire(before)
     }
 
     /// Everything in the segments up to this number is in the files and on the disk.

@@ -94,6 +94,12 @@ impl Files {
         }
     }
 
+    /// Forgets what waits to be written: it will be added again.
+    pub(super) fn drop_waiting(&mut self) {
+        self.waiting.clear();
+        self.bytes = 0;
+    }
+
     /// Bytes that wait to be written.
     pub(super) fn waiting(&self) -> usize {
         self.bytes

@@ -4,8 +4,8 @@
 //! <dir>/log/00000001.log, 00000002.log …    frames, see `frame`; a new segment at each start and past 64 MiB
 //! ```
 //!
-//! A frame that could not be written whole is cut off again. A segment goes once everything in it is in the files
-//! and on the disk.
+//! A segment begins with its first frame, so that a log can be opened where nothing can be written. A frame that could
+//! not be written whole is cut off again. A segment goes once everything in it is in the files and on the disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -28,53 +28,54 @@ const MAX_FRAME: u64 = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Log {
     dir: PathBuf,
+    /// Of the last segment that was begun, by this run or an earlier one.
+    number: u64,
+    segment: Option<Segment>,
+}
+
+/// The segment that takes frames.
+#[derive(Debug)]
+struct Segment {
     path: PathBuf,
     file: File,
-    number: u64,
     length: u64,
 }
 
 impl Log {
-    /// Begins the segment behind all that are there.
-    pub(super) fn begin(dir: &Path) -> anyhow::Result<Self> {
+    /// Opens the log behind all segments that are there; changes nothing.
+    pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
         let dir = dir.join("log");
-        make_dir(&dir)?;
-        let number = segments(&dir)?.last().map_or(0, |(number, _)| *number) + 1;
-        let (path, file) = segment(&dir, number)?;
+        let number = segments(&dir)?.last().map_or(0, |(number, _)| *number);
         Ok(Self {
             dir,
-            path,
-            file,
             number,
-            length: 0,
+            segment: None,
         })
     }
 
     /// Appends a frame and brings it to the disk.
     pub(super) fn append(&mut self, frame: &[u8]) -> Result<(), Failure> {
-        if let Err(error) = self.file.write_all_at(frame, self.length) {
-            let cut = self.file.set_len(self.length);
-            cut.map_err(|error| Failure::fatal(&self.path, error))?;
-            return Err(Failure::retry(&self.path, &error));
-        }
-        let synced = self.file.sync_data();
-        synced.map_err(|error| Failure::fatal(&self.path, error))?;
-        self.length += u64::try_from(frame.len()).unwrap_or(u64::MAX);
-        Ok(())
+        let segment = match &mut self.segment {
+            Some(segment) => segment,
+            none => {
+                let begun = Segment::begin(&self.dir, self.number + 1)?;
+                self.number += 1;
+                none.insert(begun)
+            }
+        };
+        segment.append(frame)
     }
 
     /// Whether the segment has taken enough.
     pub(super) fn is_full(&self) -> bool {
-        self.length >= SEGMENT
+        let segment = self.segment.as_ref();
+        segment.is_some_and(|segment| segment.length >= SEGMENT)
     }
 
-    /// Begins the next segment; gives the number of the one before.
-    pub(super) fn turn(&mut self) -> Result<u64, Failure> {
-        let begun = segment(&self.dir, self.number + 1);
-        let (path, file) = begun.map_err(|error| Failure::Retry(format!("{error:#}")))?;
-        let before = self.number;
-        (self.path, self.file, self.number, self.length) = (path, file, before + 1, 0);
-        Ok(before)
+    /// The next frame begins another segment; gives the number of the last one before.
+    pub(super) fn turn(&mut self) -> u64 {
+        self.segment = None;
+        self.number
     }
 
     /// Removes the segments up to this number.
@@ -86,6 +87,35 @@ impl Log {
             fs::remove_file(&path)
                 .with_context(|| format!("{} cannot be removed", path.display()))?;
         }
+        Ok(())
+    }
+}
+
+impl Segment {
+    fn begin(dir: &Path, number: u64) -> Result<Self, Failure> {
+        make_dir(dir).map_err(|error| Failure::Retry(format!("{error:#}")))?;
+        let path = dir.join(format!("{number:08}.log"));
+        let mut options = OpenOptions::new();
+        let made = options.write(true).create_new(true).mode(0o600).open(&path);
+        let file = made.map_err(|error| Failure::retry(&path, &error))?;
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| Failure::fatal(dir, error))?;
+        Ok(Self {
+            path,
+            file,
+            length: 0,
+        })
+    }
+
+    fn append(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        if let Err(error) = self.file.write_all_at(frame, self.length) {
+            let cut = self.file.set_len(self.length);
+            cut.map_err(|error| Failure::fatal(&self.path, error))?;
+            return Err(Failure::retry(&self.path, &error));
+        }
+        let synced = self.file.sync_data();
+        synced.map_err(|error| Failure::fatal(&self.path, error))?;
+        self.length += u64::try_from(frame.len()).unwrap_or(u64::MAX);
         Ok(())
     }
 }
@@ -132,16 +162,6 @@ fn read_frame(file: &mut BufReader<File>) -> io::Result<Option<Frame>> {
         .take(u64::from(length).min(MAX_FRAME))
         .read_to_end(&mut bytes)?;
     Ok(frame::read(&bytes).map(|(frame, _)| frame))
-}
-
-fn segment(dir: &Path, number: u64) -> anyhow::Result<(PathBuf, File)> {
-    let path = dir.join(format!("{number:08}.log"));
-    let mut options = OpenOptions::new();
-    let made = options.write(true).create_new(true).mode(0o600).open(&path);
-    let file = made.with_context(|| format!("{} cannot be made", path.display()))?;
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.with_context(|| format!("{} cannot be brought to the disk", dir.display()))?;
-    Ok((path, file))
 }
 
 /// Segments by number.

@@ -32,8 +32,14 @@ const STEP: u64 = 64 * 1024;
 /// The lock of a directory, held while the file lives.
 pub(super) fn lock(dir: &Path) -> anyhow::Result<File> {
     let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).mode(0o600).open(&path);
+    // A disk that takes nothing any more lets what is there be locked.
+    let opened = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).mode(0o600).open(&path)
+        }
+        opened => opened,
+    };
     let lock = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -235,10 +241,11 @@ pub(super) fn names(dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 fn cut_torn_line(path: &Path) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let whole = end_of_last_line(&mut file, size)?;
     if whole < size {
+        let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(whole)?;
         file.sync_all()?;
         warn!(

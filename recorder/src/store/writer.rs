@@ -2,7 +2,7 @@
 //!
 //! A commit is made at once when the last one is [`PAUSE`] ago, else as soon as it is, or when much has come. The files
 //! follow [`FILES_EVERY`], or when [`FLUSH_BYTES`] wait. A checkpoint is made each minute in which something came,
-//! and when the log turns. What cannot be written is tried again each second; the service is told and takes nothing
+//! and when the log turns. First what an earlier run left is brought to its end. What cannot be written is tried again each second; the service is told and takes nothing
 //! meanwhile.
 
 use std::{
@@ -95,15 +95,16 @@ impl Writer<'_> {
 
     /// When something is to be done even if nothing comes.
     fn next(&self) -> Instant {
-        let wait = if self.store.waiting() > 0 {
-            FILES_EVERY
-        } else {
-            RETRY
+        let wait = match self.store.waiting() {
+            _ if !self.store.is_recovered() => Duration::ZERO,
+            0 => RETRY,
+            _ => FILES_EVERY,
         };
         Instant::now() + wait
     }
 
     fn round(&mut self) -> Result<(), Failure> {
+        self.store.recover(Utc::now().into())?;
         let marks = self.store.commit()?;
         if !marks.is_empty() {
             self.exchange.tell(News::Committed(marks));
