@@ -1,4 +1,5 @@
-//! A laboratory of network namespaces, joined by veth pairs and a bridge; root makes it, its end removes it.
+//! A laboratory of network namespaces, joined by veth pairs and a bridge; root makes it, its end removes it. It has
+//! three PCs unless its type says another number, at most 200.
 //!
 //! ```text
 //!  pc1 .11   pc2 .12   pc3 .13   server .2          203.0.113.80 host
@@ -89,12 +90,12 @@ impl Machine {
 }
 
 /// The whole laboratory.
-pub struct Lab {
+pub struct Lab<const PCS: usize = 3> {
     prefix: String,
     /// The invigilator's server.
     pub server: Machine,
-    /// Three lab PCs.
-    pub pcs: [Machine; 3],
+    /// The lab PCs.
+    pub pcs: [Machine; PCS],
     /// Gateway and DNS server.
     pub gateway: Machine,
     /// A host on the internet.
@@ -105,19 +106,31 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds the laboratory.
+    /// Builds a laboratory of three PCs.
     ///
     /// # Panics
     /// When a namespace or link cannot be made.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_any_size()
+    }
+}
+
+impl<const PCS: usize> Lab<PCS> {
+    /// Builds a laboratory of as many PCs as its type says.
+    ///
+    /// # Panics
+    /// When a namespace or link cannot be made.
+    #[must_use]
+    pub fn of_any_size() -> Self {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("lw{}n{number}", std::process::id());
         let machine = |name: &str, ip| Machine {
             namespace: format!("{prefix}-{name}"),
             ip,
         };
-        let pc = |number: u8| {
+        let pc = |at: usize| {
+            let number = u8::try_from(at + 1).unwrap();
             machine(
                 &format!("pc{number}"),
                 Ipv4Addr::new(10, 77, 0, 10 + number),
@@ -125,7 +138,7 @@ impl Lab {
         };
         let mut lab = Self {
             server: machine("server", SERVER),
-            pcs: [1, 2, 3].map(pc),
+            pcs: std::array::from_fn(pc),
             gateway: machine("gateway", GATEWAY),
             internet: machine("internet", INTERNET),
             dir: TempDir::new().unwrap(),
@@ -138,15 +151,8 @@ impl Lab {
     }
 
     fn machines(&self) -> Vec<Machine> {
-        let [one, two, three] = self.pcs.clone();
-        vec![
-            self.server.clone(),
-            one,
-            two,
-            three,
-            self.gateway.clone(),
-            self.internet.clone(),
-        ]
+        let others = [&self.server, &self.gateway, &self.internet];
+        others.into_iter().chain(&self.pcs).cloned().collect()
     }
 
     fn wire(&self) {
@@ -354,16 +360,23 @@ impl Lab {
         self.dir.path().join(format!("state-{}", pc.ip))
     }
 
-    /// Starts the agent of a PC, with the server as its broker.
+    /// The command that is the agent of a PC, with the server as its broker.
     #[must_use]
-    pub fn start_agent(&self, pc: &Machine, flags: &[impl AsRef<OsStr>]) -> Program {
+    pub fn agent(&self, pc: &Machine) -> Command {
         let mut command = pc.command(labwatch("agent"));
         command
             .args(["--broker", &format!("mqtt://{SERVER}:1883"), "--state-dir"])
             .arg(self.state_dir(pc));
         // An agent must not outlive the test that was killed.
-        command.args(flags).process_group(0);
-        let agent = Program::start(&format!("agent {}", pc.ip), &mut command);
+        command.process_group(0);
+        command
+    }
+
+    /// Starts the agent of a PC and waits until it is connected.
+    #[must_use]
+    pub fn start_agent(&self, pc: &Machine, flags: &[impl AsRef<OsStr>]) -> Program {
+        let mut command = self.agent(pc);
+        let agent = Program::start(&format!("agent {}", pc.ip), command.args(flags));
         let _ = agent.wait_for(&["connected to the broker"]);
         agent
     }
@@ -374,6 +387,30 @@ impl Lab {
         let port = format!("p{}", pc.ip.octets()[3]);
         let state = if plugged { "up" } else { "down" };
         ip(&["-n", &switch, "link", "set", &port, state]);
+    }
+
+    /// Sends what one machine says to another one astray, or no longer; the other direction is not touched.
+    pub fn mislead(&self, from: &Machine, to: &Machine, astray: bool) {
+        let (space, address) = (&from.namespace, to.ip.to_string());
+        let neighbour = ["neigh", "replace", &address, "dev", "eth0"];
+        // A hardware address that nobody has; what was there before is asked for anew.
+        let state: &[&str] = match astray {
+            true => &["lladdr", "02:00:00:00:00:99", "nud", "permanent"],
+            false => &["nud", "failed"],
+        };
+        ip(&[&["-n", space], &neighbour[..], state].concat());
+    }
+
+    /// Lets a machine ask anew who has which address, as it does by itself within a minute.
+    pub fn forget_neighbours(&self, machine: &Machine) {
+        ip(&["-n", &machine.namespace, "neigh", "flush", "dev", "eth0"]);
+    }
+
+    /// Gives a PC one address more, or takes it away again.
+    pub fn alias(&self, pc: &Machine, alias: Ipv4Addr, there: bool) {
+        let (space, what) = (&pc.namespace, if there { "add" } else { "del" });
+        let alias = format!("{alias}/32");
+        ip(&["-n", space, "addr", what, &alias, "dev", "eth0"]);
     }
 
     /// Gives a PC another address in place of its own.
@@ -403,7 +440,7 @@ impl Default for Lab {
     }
 }
 
-impl Drop for Lab {
+impl<const PCS: usize> Drop for Lab<PCS> {
     fn drop(&mut self) {
         self.dns = None;
         for machine in self.machines() {

@@ -6,6 +6,7 @@
 //! | [`lab`] | a server, three lab PCs, a gateway and an internet host, each in a namespace of its own |
 //! | [`traffic`] | what the machines of the lab say to each other |
 //! | [`record`] | what the recorder has written |
+//! | [`chaos`] | a room under load in which everything breaks, and the comparison of journals with records |
 //!
 //! A test that needs root or a tool that is not there says so on stderr and passes; see [`skipped`].
 #![allow(
@@ -13,10 +14,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::missing_panics_doc,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
     clippy::disallowed_methods,
     reason = "a test talks to the world, and fails by a panic"
 )]
 
+pub mod chaos;
 pub mod lab;
 pub mod program;
 pub mod record;
