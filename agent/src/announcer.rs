@@ -82,6 +82,7 @@ impl session::Presence for Announcer {
     fn filters(&mut self, connection: &Connected) -> Vec<String> {
         let ip = self.ip.unwrap_or(connection.local);
         let acknowledgements = self.root.text(&Topic::pc(ip, Leaf::Ack));
-        vec![acknowledgements, presence::topic(&self.root, ip)]
+        let policy = self.root.text(&Topic::AgentPolicy);
+        vec![acknowledgements, presence::topic(&self.root, ip), policy]
     }
 }

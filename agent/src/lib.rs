@@ -23,6 +23,7 @@ pub mod outbox;
     reason = "shell: joins sensors, journal and session by time"
 )]
 mod pipeline;
+mod policy;
 mod presence;
 mod ready;
 pub mod replay;
@@ -52,6 +53,7 @@ use crate::{
     degraded::Degraded,
     net::{NetHealth, NetSettings},
     pipeline::{Parts, Pipeline},
+    policy::Standing,
     settings::Settings,
 };
 
@@ -73,6 +75,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         ..NetHealth::default()
     };
     let (broker, broker_seen) = watch::channel(settings.connection.broker.address());
+    let policy = Standing::new(settings.local_networks);
+    let local_networks = policy.networks();
     let pipeline = Pipeline::open(Parts {
         root: settings.connection.root.clone(),
         ip: settings.ip,
@@ -81,6 +85,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         degraded: degraded.clone(),
         capture_dropped: net_health.dropped.clone(),
         broker,
+        policy,
     })?;
     let announcer = Announcer::new(
         settings.connection.root.clone(),
@@ -96,7 +101,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     let (occurrences, taken) = mpsc::channel(OCCURRENCES);
     let net_settings = NetSettings {
         interfaces: settings.interfaces,
-        local_networks: settings.local_networks,
+        local_networks,
         report_every: settings.report_every,
     };
     let devices = usb::watch(

@@ -5,6 +5,7 @@
 //!       +--> occurrence --> sealer --+                                  read back v
 //! net --+                            `--> outbox: fresh at once, else in turn --> session
 //! ack ----------------------------------> outbox: what is safe
+//! policy/agents ------------------------> policy: networks that count as local
 //! ```
 //!
 //! Each event stands in the journal before it is handed to the session. When the disk takes nothing (it is full) the
@@ -47,6 +48,7 @@ use crate::{
     identity,
     journal::{Journal, Past, ReadError},
     outbox::{Confirmed, Demand, Loss, Outbox, Transmit},
+    policy::Standing,
     presence::{self, Hello},
     retention::Bounds,
     sealer::{SealError, Sealed, Sealer, uptime_at},
@@ -76,6 +78,8 @@ pub(crate) struct Parts {
     pub(crate) capture_dropped: Arc<AtomicU64>,
     /// Told where the broker is on each connection.
     pub(crate) broker: watch::Sender<Option<SocketAddr>>,
+    /// What staff says of the exam.
+    pub(crate) policy: Standing,
 }
 
 /// From occurrences to journalled and published events.
@@ -353,6 +357,11 @@ impl Pipeline {
                     Ok(ack) => self.outbox.handle_ack(&ack, now),
                     Err(error) => debug!("an acknowledgement that is none: {error}"),
                 }
+            }
+            Incoming::Message(message)
+                if message.topic == self.parts.root.text(&Topic::AgentPolicy) =>
+            {
+                self.parts.policy.handle(&message.payload);
             }
             Incoming::Message(message) => {
                 if presence::contradicts(&self.parts.root, &message, self.host.ip) {

@@ -164,7 +164,7 @@ impl Watcher {
         let (stopped, path) = (stop.clone(), format!("/run/netns/{namespace}"));
         let settings = NetSettings {
             interfaces: vec![],
-            local_networks: vec!["10.77.0.0/24".parse().unwrap()],
+            local_networks: latest::channel(vec!["10.77.0.0/24".parse().unwrap()]).1,
             report_every,
         };
         let thread = thread::spawn(move || {

@@ -115,6 +115,32 @@ impl Level {
     }
 }
 
+/// Most networks that a policy may call local.
+pub const MAX_LOCAL_NETWORKS: usize = 256;
+
+/// Whether a network can be one of a site: what is wider would make the internet local.
+#[must_use]
+pub fn is_of_a_site(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() >= 8,
+        IpNet::V6(network) => network.prefix_len() >= 32,
+    }
+}
+
+/// What an agent cannot go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// More than [`MAX_LOCAL_NETWORKS`].
+    #[error("{0} local networks, at most {MAX_LOCAL_NETWORKS} go")]
+    TooMany(usize),
+    /// See [`is_of_a_site`].
+    #[error("{0} is wider than any site (/8, IPv6 /32)")]
+    TooWide(IpNet),
+    /// It ends before it starts.
+    #[error("the window ends before it starts")]
+    Window,
+}
+
 /// What an agent is told of the exam.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -124,6 +150,26 @@ pub struct AgentPolicy {
     pub window: Option<Window>,
     /// Networks that count as local beside those the PC is on.
     pub local_networks: Vec<IpNet>,
+}
+
+impl AgentPolicy {
+    /// Whether an agent can go by it.
+    ///
+    /// # Errors
+    /// The first thing that is [`Unfit`].
+    pub fn check(&self) -> Result<(), Unfit> {
+        let networks = &self.local_networks;
+        if networks.len() > MAX_LOCAL_NETWORKS {
+            return Err(Unfit::TooMany(networks.len()));
+        }
+        if let Some(wide) = networks.iter().find(|network| !is_of_a_site(network)) {
+            return Err(Unfit::TooWide(*wide));
+        }
+        match self.window {
+            Some(Window { start, end }) if start >= end => Err(Unfit::Window),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// From when to when an exam goes.

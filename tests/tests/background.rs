@@ -310,7 +310,7 @@ fn told(policy: Policy, also: Option<Vec<u8>>) -> (Vec<Notice>, Vec<Action>) {
     let root = Root::default();
     let mut agent = Agent::new();
     let mut inbox = Inbox::new(root.clone());
-    inbox.set_policy(policy, Duration::ZERO);
+    inbox.set_policy(policy, Duration::ZERO, moment(0).time);
     let mut incidents = Incidents::default();
     let (mut notices, mut actions, mut sequence) = (Vec::new(), Vec::new(), 0);
     for second in 1..=90 * 60 {

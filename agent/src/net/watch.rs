@@ -48,8 +48,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct NetSettings {
     /// Interfaces to capture; none named: every one that is up, loopback excepted.
     pub interfaces: Vec<String>,
-    /// Networks that count as local beside those the PC is on.
-    pub local_networks: Vec<IpNet>,
+    /// Networks that count as local beside those the PC is on; they may change.
+    pub local_networks: latest::Receiver<Vec<IpNet>>,
     /// Time between two traffic reports.
     pub report_every: Duration,
 }
@@ -84,6 +84,7 @@ pub async fn watch(
         lookup,
         occurrences,
     };
+    let mut local_networks = settings.local_networks.clone();
     let mut watch = Watch::new(settings, *broker.borrow_and_update(), health);
     watch.look()?;
     while !stop.is_cancelled() {
@@ -96,6 +97,7 @@ pub async fn watch(
             () = stop.cancelled() => break,
             news = bell.rung() => watch.handle_news(news),
             Ok(()) = broker.changed() => watch.set_broker(*broker.borrow()),
+            Ok(()) = local_networks.changed() => watch.apply_networks(),
             Some((ticket, owner)) = owners.recv() => watch.handle_owner(ticket, owner),
             Some((ip, name)) = names.recv() => watch.flows.handle_name(ip, name, watch.clock.now()),
             () = tokio::time::sleep(watch.until_next()) => watch.handle_timeout(),

@@ -116,8 +116,8 @@ impl Watch {
     }
 
     pub(super) fn networks(&self) -> Networks {
-        let named = &self.settings.local_networks;
-        self.here.networks(named, self.broker)
+        let named = self.settings.local_networks.borrow();
+        self.here.networks(&named, self.broker)
     }
 
     /// Opens what should be captured and is not, closes what is gone.
