@@ -264,6 +264,29 @@ mod tests {
     }
 
     #[test]
+    fn every_topic_has_a_channel_in_the_asyncapi_document() {
+        let document = include_str!("../../docs/asyncapi.yaml");
+        let id: Name = "id".parse().unwrap();
+        let of_the_lab = [
+            Topic::Policy,
+            Topic::AgentPolicy,
+            Topic::Alert(id.clone()),
+            Topic::AlertAck(id),
+            Topic::Checkpoint,
+        ];
+        let of_a_pc = Leaf::ALL.map(|leaf| Topic::pc(IpAddr::from([10, 0, 0, 1]), leaf));
+        for topic in of_a_pc.into_iter().chain(of_the_lab) {
+            let text = Root::default().text(&topic);
+            let address = text
+                .replacen("lab/", "{root}/", 1)
+                .replace("10.0.0.1", "{ip}")
+                .replace("/id", "/{id}");
+            let channel = format!("address: '{address}'");
+            assert!(document.contains(&channel), "{channel}");
+        }
+    }
+
+    #[test]
     fn every_topic_of_the_contract_is_read_and_written() {
         for text in [
             "lab/192.168.0.133/usb",
