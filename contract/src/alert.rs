@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::time::Timestamp;
 
@@ -164,5 +165,31 @@ pub struct MuteLab {
 /// What the id of a mute begins with, in place of an incident's.
 pub const MUTE_PREFIX: &str = "mute-";
 
-/// The id under which a notifier says that it watches; an alert with rule `watching`.
+/// The id under which a notifier says that it watches, see [`Watching`].
 pub const WATCHING: &str = "watching";
+
+/// That a notifier watches, or has stopped: an alert with rule `watching`, and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watching {
+    /// Says when, and whether it was the last word.
+    #[serde(flatten)]
+    pub alert: Alert,
+    /// What it has judged, so that the next one takes what is sent again for a repeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<SeenRun>,
+}
+
+/// Events of one journal, without a hole, that were judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenRun {
+    /// The PC by whose topic they came.
+    pub ip: IpAddr,
+    /// Their journal.
+    pub journal: Uuid,
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+    /// The first 16 hex digits of the last one's digest.
+    pub digest: String,
+}

@@ -15,6 +15,8 @@
 //! A broker that was restarted has forgotten the board: what was on it is put up again two seconds after the
 //! connection, unless another notifier did. Times are since the start of the program.
 
+mod errands;
+mod mark;
 mod post;
 mod reading;
 
@@ -24,34 +26,27 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use labwatch_contract::{
-    alert::{
-        AckUser, Alert, AlertAck, AlertAction, AlertEvent, AlertLab, Mute, Rule, Severity, Verdict,
-        WATCHING,
-    },
+    alert::{AckUser, Alert, AlertAck, Mute, Severity, Verdict},
     text::harmless,
     time::Timestamp,
     topic::Root,
 };
-use labwatch_link::{QoS, session::Message};
-use serde::Serialize;
+use labwatch_link::session::Message;
 
-use self::post::Post;
+pub(crate) use self::errands::message_of;
+pub use self::mark::Before;
+use self::{
+    errands::{Errand, SWEEP},
+    post::Post,
+};
 use crate::incidents::budget::Budget;
 
 /// Most incidents, and most mutes.
 const MAX_POSTS: usize = 2048;
 const MAX_MUTES: usize = 64;
-/// How long a resolved incident stays up, and any other.
-const KEEP_RESOLVED: Duration = Duration::from_secs(600);
-const KEEP: Duration = Duration::from_secs(24 * 3600);
-/// How often it is looked for what is to be taken down.
-const SWEEP: Duration = Duration::from_secs(60);
 /// How long after the connection the broker has repeated what it retains.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How often a notifier says that it watches.
-const MARK: Duration = Duration::from_secs(30);
 
 /// What becomes of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +64,19 @@ pub enum Admission {
 /// What the board held when the broker had repeated it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// When a notifier last said that it watches, and whether it was its last word.
-    pub watched: Option<(Timestamp, bool)>,
-    /// Incidents that were open before.
-    pub open: usize,
-    /// Of these, the ones that nobody has acknowledged.
-    pub unacknowledged: usize,
+    /// What the notifier before left; nothing when there was none, or the broker has forgotten it.
+    pub before: Option<Before>,
+    /// Incidents that were open before, and how they were dealt with.
+    pub open: Vec<(Alert, Option<Verdict>)>,
+}
+
+impl Memory {
+    /// How many of the open incidents nobody has acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        let open = self.open.iter();
+        open.filter(|(_, verdict)| verdict.is_none()).count()
+    }
 }
 
 /// An acknowledgement that came.
@@ -93,15 +95,6 @@ pub struct Acknowledged {
 #[error("no payload of its topic: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
 
-/// What is to be done at the broker.
-#[derive(Debug)]
-enum Errand {
-    /// Put the incident up as it is by then.
-    PutUp(String),
-    /// Take it down.
-    TakeDown(String),
-}
-
 /// The board of one root.
 #[derive(Debug)]
 pub struct Board {
@@ -118,7 +111,7 @@ pub struct Board {
     /// When the broker will have repeated everything.
     settles: Option<Duration>,
     remembered: bool,
-    watched: Option<(Timestamp, bool)>,
+    before: Option<Before>,
     next_mark: Duration,
     next_sweep: Duration,
 }
@@ -138,7 +131,7 @@ impl Board {
             connected: false,
             settles: None,
             remembered: false,
-            watched: None,
+            before: None,
             next_mark: Duration::ZERO,
             next_sweep: SWEEP,
         }
@@ -204,49 +197,6 @@ impl Board {
         admission
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Duration> {
-        if !self.connected {
-            return None;
-        }
-        let post = (!self.waiting.is_empty()).then(|| self.budget.ready_at());
-        let times = [
-            post,
-            self.settles,
-            Some(self.next_mark),
-            Some(self.next_sweep),
-        ];
-        times.into_iter().flatten().min()
-    }
-
-    /// What is to be published now.
-    pub fn handle_timeout(&mut self, now: Duration, at: Timestamp) -> Vec<Message> {
-        let mut messages = Vec::new();
-        if !self.connected {
-            return messages;
-        }
-        if self.next_mark <= now && self.settles.is_none() {
-            self.next_mark = now + MARK;
-            messages.extend(self.mark(at, false));
-        }
-        if self.next_sweep <= now {
-            self.next_sweep = now + SWEEP;
-            self.sweep(now, at);
-        }
-        while self.budget.is_ready(now) {
-            let Some(errand) = self.waiting.pop_front() else {
-                break;
-            };
-            self.budget.spend(now);
-            match errand {
-                Errand::PutUp(id) => messages.extend(self.write(&id)),
-                Errand::TakeDown(id) => messages.extend(self.clear(&id)),
-            }
-        }
-        messages
-    }
-
     /// What the board holds, once after the start when the broker has repeated it; after a later connection only
     /// what the broker has forgotten is put up again.
     pub fn settle(&mut self, now: Duration) -> Option<Memory> {
@@ -266,48 +216,13 @@ impl Board {
         }
         let before = |post: &&Post| post.from_before && post.is_open();
         let open = self.posts.values().filter(before);
-        let unacknowledged = open.clone().filter(|post| post.ack.is_none()).count();
+        let dealt_with = |post: &Post| post.ack.as_ref().map(|ack| ack.lab.verdict);
         Some(Memory {
-            watched: self.watched,
-            open: open.count(),
-            unacknowledged,
+            open: open
+                .map(|post| (post.alert.clone(), dealt_with(post)))
+                .collect(),
+            before: self.before.take(),
         })
-    }
-
-    /// That a notifier watches, or, as its last word, that it does no more.
-    pub fn mark(&self, at: Timestamp, last: bool) -> Option<Message> {
-        let action = if last {
-            AlertAction::Resolved
-        } else {
-            AlertAction::Updated
-        };
-        let message = if last {
-            "a notifier has stopped watching"
-        } else {
-            "a notifier watches"
-        };
-        let mark = Alert {
-            timestamp: at,
-            event: AlertEvent {
-                action,
-                severity: Severity::Info,
-            },
-            rule: Rule {
-                id: WATCHING.into(),
-                name: "Notifier".into(),
-            },
-            message: message.into(),
-            host: None,
-            lab: AlertLab {
-                id: WATCHING.into(),
-                seat: None,
-                object: "lab".into(),
-                count: 1,
-                first: at,
-                last: at,
-            },
-        };
-        message_of(&self.topic(WATCHING), &mark)
     }
 
     /// The acknowledgement of an incident, as this notifier's user gives it.
@@ -356,14 +271,6 @@ impl Board {
         self.wait(id);
     }
 
-    fn wait(&mut self, id: String) {
-        let post = self.posts.get_mut(&id);
-        // A post that waits is written as it is by then.
-        if post.is_some_and(|post| !std::mem::replace(&mut post.waiting, true)) {
-            self.waiting.push_back(Errand::PutUp(id));
-        }
-    }
-
     /// The oldest makes room; it stays with the broker.
     fn make_room(&mut self) {
         let age = |(_, post): &(&String, &Post)| (post.is_open(), post.alert.timestamp);
@@ -373,68 +280,8 @@ impl Board {
         }
     }
 
-    fn write(&mut self, id: &str) -> Vec<Message> {
-        let topic = self.topic(id);
-        let Some(post) = self.posts.get_mut(id) else {
-            // It has made room since.
-            return Vec::new();
-        };
-        (post.confirmed, post.waiting) = (true, false);
-        let mut messages: Vec<_> = message_of(&topic, &post.alert).into_iter().collect();
-        let topic = format!("{topic}/ack");
-        if std::mem::take(&mut post.ack_is_over) {
-            messages.push(empty(&topic));
-        } else if let Some(ack) = &post.ack {
-            messages.extend(message_of(&topic, ack));
-        }
-        messages
-    }
-
-    fn clear(&self, id: &str) -> [Message; 2] {
-        let topic = self.topic(id);
-        [empty(&topic), empty(&format!("{topic}/ack"))]
-    }
-
-    fn sweep(&mut self, now: Duration, at: Timestamp) {
-        self.mutes.retain(|_, mute| at < mute.lab.until);
-        let over: Vec<String> = self
-            .posts
-            .iter()
-            .filter(|(_, post)| {
-                let keep = if post.is_open() { KEEP } else { KEEP_RESOLVED };
-                now.saturating_sub(post.since) > keep || at.since(post.alert.timestamp) > KEEP
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in over {
-            self.posts.remove(&id);
-            self.waiting.push_back(Errand::TakeDown(id));
-        }
-    }
-
     fn topic(&self, id: &str) -> String {
         format!("{}{id}", self.prefix)
-    }
-}
-
-/// A retained message; strings and numbers can always be written.
-pub(crate) fn message_of(topic: &str, payload: &impl Serialize) -> Option<Message> {
-    let payload = Bytes::from(serde_json::to_vec(payload).ok()?);
-    Some(Message {
-        topic: topic.to_owned(),
-        payload,
-        qos: QoS::AtLeastOnce,
-        retain: true,
-    })
-}
-
-/// Takes a retained message back.
-fn empty(topic: &str) -> Message {
-    Message {
-        topic: topic.to_owned(),
-        payload: Bytes::new(),
-        qos: QoS::AtLeastOnce,
-        retain: true,
     }
 }
 

@@ -1,24 +1,30 @@
-//! From an MQTT message to [`Finding`]s: topic, payload, rules, silence.
+//! From an MQTT message to [`Finding`]s: topic, payload, repeats, rules, silence.
+//!
+//! What an agent sends again is a sign of life and no more: it was judged when it came first (`repeats`).
 //!
 //! Whatever is no topic of ours, no valid payload, belongs to another topic than it came by, or lacks the
 //! fields of its action is refused: counted, never shown. Topics that no rule asks for are not read at all; the
 //! recorder is who judges them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use labwatch_contract::{
+    alert::SeenRun,
     event::{Event, Fields, Head},
     health::Health,
     policy::Policy,
     status::Status,
+    text::harmless,
     time::Timestamp,
     topic::{Leaf, Root, Topic},
 };
 
 use crate::{
+    board::Before,
     echo::PROBE_PORT,
+    repeats::Repeats,
     rules::{self, Finding, Rules},
-    silence::{Seen, Silence, Step},
+    silence::{Seats, Seen, Silence, Step},
 };
 
 /// At most so often it is said that messages were refused.
@@ -30,7 +36,10 @@ pub struct Inbox {
     root: Root,
     /// Who is there, and who should be.
     pub silence: Silence,
+    repeats: Repeats,
     rules: Rules,
+    /// Who is expected whatever the policy says.
+    expected: BTreeSet<IpAddr>,
     refused: u64,
     said: Option<(u64, Duration)>,
     broker_lost: bool,
@@ -60,18 +69,60 @@ impl Inbox {
         Self {
             root,
             silence: Silence::default(),
+            repeats: Repeats::default(),
             rules: Rules::default(),
+            expected: BTreeSet::new(),
             refused: 0,
             said: None,
             broker_lost: false,
         }
     }
 
-    /// Judges by another policy from `now` on, the time since the start; who has a seat is expected.
-    pub fn set_policy(&mut self, policy: Policy, now: Duration) {
-        let seats = policy.seats.iter().filter_map(|seat| seat.ip);
-        self.silence.expect(seats, now);
+    /// PCs that should be there whatever the policy says, `now` after the start.
+    pub fn expect(&mut self, addresses: impl IntoIterator<Item = IpAddr>, now: Duration) {
+        self.expected
+            .extend(addresses.into_iter().map(|address| address.to_canonical()));
+        self.silence.expect(&self.expected, now);
+    }
+
+    /// Judges by another policy from now on: who has a seat is expected, who has none any more is not.
+    pub fn set_policy(&mut self, policy: Policy, now: Duration, at: Timestamp) -> Vec<Finding> {
+        let seats: Seats = policy
+            .seats
+            .iter()
+            .filter_map(|seat| Some((seat.ip?.to_canonical(), harmless(&seat.seat))))
+            .collect();
+        let mut expected = self.expected.clone();
+        expected.extend(seats.keys());
         self.rules.set_policy(policy);
+        let released = self.silence.release(&expected, at);
+        self.silence.expect(&expected, now);
+        self.silence.set_seats(seats);
+        self.dress_all(released, at)
+    }
+
+    /// Findings of our own as the policy wants them: as grave as it says, and no alarm outside the exam.
+    #[must_use]
+    pub fn dress_all(
+        &self,
+        findings: impl IntoIterator<Item = Finding>,
+        at: Timestamp,
+    ) -> Vec<Finding> {
+        self.rules.dress_all(findings, at)
+    }
+
+    /// What was judged so far, for the next notifier.
+    #[must_use]
+    pub fn seen(&self) -> Vec<SeenRun> {
+        self.repeats.seen()
+    }
+
+    /// What the notifier before us left: what it has judged is not judged again. Who had gone before we came, and after
+    /// it last watched; `at` is now.
+    pub fn succeed(&mut self, before: &Before, at: Timestamp) -> Vec<Finding> {
+        self.repeats.adopt(&before.seen, before.watched);
+        let gone = self.silence.gone_since(before.watched);
+        self.dress_all(gone, at)
     }
 
     /// The policy in force.
@@ -83,37 +134,33 @@ impl Inbox {
     /// The broker has accepted us `now` after the start; news only when it had been lost.
     pub fn connected(&mut self, at: Timestamp, now: Duration) -> Option<Finding> {
         self.silence.connected(now);
-        std::mem::take(&mut self.broker_lost).then(|| rules::broker::back(at))
+        let back = std::mem::take(&mut self.broker_lost).then(|| rules::broker::back(at));
+        self.rules.dress(back?, at)
     }
 
     /// The broker is lost.
-    pub fn disconnected(&mut self, reason: &str, at: Timestamp) -> Finding {
+    pub fn disconnected(&mut self, reason: &str, at: Timestamp) -> Option<Finding> {
         self.broker_lost = true;
         self.silence.disconnected();
-        rules::broker::lost(reason, at)
+        self.rules.dress(rules::broker::lost(reason, at), at)
     }
 
     /// What is to be told of a message.
     pub fn handle(&mut self, topic: &str, payload: &[u8], seen: Seen) -> Vec<Finding> {
-        self.read(topic, payload, seen).unwrap_or_else(|refusal| {
-            self.refuse(&refusal);
-            Vec::new()
-        })
+        let mut findings = self.rules.begin(seen.at);
+        match self.read(topic, payload, seen) {
+            Ok(read) => findings.extend(read),
+            Err(refusal) => self.refuse(&refusal),
+        }
+        findings
     }
 
     /// Who is silent by `now`, and who is to be probed; `at` is now by the wall clock.
     pub fn handle_timeout(&mut self, now: Duration, at: Timestamp) -> Step {
-        let Step { findings, probes } = self.silence.handle_timeout(now, at);
-        Step {
-            findings: self.rules.dress_all(findings, at),
-            probes,
-        }
-    }
-
-    /// Who had gone before we came, and after the moment when somebody last watched; `at` is now.
-    pub fn gone_since(&mut self, watched: Timestamp, at: Timestamp) -> Vec<Finding> {
-        let gone = self.silence.gone_since(watched);
-        self.rules.dress_all(gone, at)
+        let step = self.silence.handle_timeout(now, at);
+        let mut findings = self.rules.begin(at);
+        findings.extend(self.rules.admit(step.findings, at));
+        Step { findings, ..step }
     }
 
     /// Counts a message that cannot be read.
@@ -175,7 +222,7 @@ impl Inbox {
             self.refuse(&refusal);
             Vec::new()
         });
-        let mut findings = self.rules.dress_all(sign, seen.at);
+        let mut findings = self.rules.admit(sign, seen.at);
         findings.extend(read);
         Ok(findings)
     }
@@ -196,7 +243,10 @@ impl Inbox {
         }
         let mut findings = self.rules.handle_status(address, &status, seen);
         let presence = self.silence.status(address, &status, seen);
-        findings.extend(self.rules.dress_all(presence, seen.at));
+        if let Some(from) = self.silence.moved_to(address) {
+            self.repeats.moved(from, address);
+        }
+        findings.extend(self.rules.admit(presence, seen.at));
         Ok(findings)
     }
 
@@ -220,7 +270,11 @@ impl Inbox {
         payload: &[u8],
         seen: Seen,
     ) -> Result<Vec<Finding>, Refusal> {
-        Head::from_payload(payload)?.check_topic(leaf)?;
+        let head = Head::from_payload(payload)?;
+        head.check_topic(leaf)?;
+        if self.repeats.handle(address, &head, payload, seen.at) {
+            return Ok(Vec::new());
+        }
         let event = Event::from_payload(payload)?;
         if self.is_own_probe(&event) {
             return Ok(Vec::new());

@@ -29,7 +29,7 @@ use std::{
 };
 
 use labwatch_contract::{
-    alert::{AlertHost, Severity, Verdict},
+    alert::{Alert, AlertHost, Severity, Verdict},
     time::Timestamp,
 };
 
@@ -40,7 +40,7 @@ use self::{
     incident::{COOL_DOWN, Incident},
     notice::Backlog,
 };
-use crate::rules::Finding;
+use crate::rules::{self, Finding};
 
 /// Most incidents of one PC that are kept open.
 const MAX_PER_PC: usize = 32;
@@ -163,6 +163,37 @@ impl Incidents {
         }
         self.wake_at(Some(possible));
         self.handle_timeout(now)
+    }
+
+    /// Goes on with an incident that was open before this notifier came, and how it was dealt with: its count, its
+    /// reminders and its end. One of a rule that this version does not know is left alone.
+    pub fn resume(&mut self, alert: &Alert, verdict: Option<Verdict>, now: Duration) {
+        let Some(rule) = rules::rule(&alert.rule.id) else {
+            return;
+        };
+        let address = alert.host.as_ref().map(|host| host.ip);
+        if !self.pcs.contains_key(&address) {
+            self.make_room();
+        }
+        let pc = self
+            .pcs
+            .entry(address)
+            .or_insert_with(|| Pc::new(alert.host.clone()));
+        let id = &alert.lab.id;
+        let wake = match pc.incidents.iter_mut().find(|known| known.has_id(id)) {
+            Some(known) => {
+                known.follow(alert);
+                known.wake()
+            }
+            None => {
+                self.given_up += pc.make_room();
+                let incident = Incident::resumed(alert, rule, verdict, now);
+                let wake = incident.wake();
+                pc.incidents.push(incident);
+                wake
+            }
+        };
+        self.wake_at(wake);
     }
 
     /// Cool-downs of the policy, by the rule's id; what is open already keeps its own.

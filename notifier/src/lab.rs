@@ -132,6 +132,18 @@ pub(crate) fn with(payload: &[u8], pointer: &str, value: Value) -> Vec<u8> {
     serde_json::to_vec(&changed).unwrap()
 }
 
+/// An event as the one with that number; what is no event stays as it is.
+pub(crate) fn numbered(payload: &[u8], number: u64) -> Vec<u8> {
+    let mut event: Value = serde_json::from_slice(payload).unwrap_or_default();
+    match event.pointer_mut("/event/sequence") {
+        Some(sequence) => {
+            *sequence = json!(number);
+            serde_json::to_vec(&event).unwrap()
+        }
+        None => payload.to_vec(),
+    }
+}
+
 /// Its machine id.
 pub(crate) fn id(ip: &str) -> String {
     format!("id-{ip}")

@@ -50,6 +50,7 @@ pub mod popups;
     reason = "shell: sockets that ask PCs whether they live"
 )]
 mod prober;
+mod repeats;
 pub mod rules;
 pub mod settings;
 pub mod silence;

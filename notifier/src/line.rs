@@ -1,9 +1,13 @@
 //! An alert as one line: for people, or as JSON.
 //!
 //! `09:31:05Z  WARNING    192.168.0.133 (pc-33): usb device connected: storage, QEMU USB HARDDRIVE, port 2-1`.
-//! Where the policy knows the seat, it stands before the address: `A-07 · 192.168.0.133 (pc-33): …`. The time is when it happened, by the PC's clock, with its date when that is not today's. The line is never
+//! Where the policy knows the seat, it stands before the address: `A-07 · 192.168.0.133 (pc-33): …`. The time is when it
+//! happened, by the PC's clock. What is told a minute or more after it happened (a reminder, an end, what a PC could not send
+//! before) stands at the time it is told, so that times go on down the console, and when it happened stands behind it. The line is never
 //! cut; foreign text in an alert has been made harmless where the alert was made, and colour is only around
 //! the severity, so nothing but our own codes moves the terminal.
+
+use std::time::Duration;
 
 use labwatch_contract::{
     alert::{Alert, Severity},
@@ -11,6 +15,9 @@ use labwatch_contract::{
 };
 
 use crate::incidents::word;
+
+/// What is told so much later than it happened says both times.
+const LATE: Duration = Duration::from_secs(60);
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +51,18 @@ pub fn rings(severity: Severity) -> bool {
 
 fn text(alert: &Alert, before: &str, after: &str) -> String {
     let severity = word(alert.event.severity).to_uppercase();
-    let time = time(alert.lab.last, alert.timestamp);
+    let (happened, written) = (alert.lab.last, alert.timestamp);
+    let apart = written.since(happened).max(happened.since(written));
+    let (shown, late) = if apart < LATE {
+        (time(happened, written), String::new())
+    } else {
+        let late = format!(" [happened {}]", time(happened, written));
+        (time(written, written), late)
+    };
     let seat = alert.lab.seat.as_ref();
     let seat = seat.map(|seat| format!("{seat} · ")).unwrap_or_default();
     format!(
-        "{time}  {before}{severity:<9}{after}  {seat}{}",
+        "{shown}  {before}{severity:<9}{after}  {seat}{}{late}",
         alert.message
     )
 }

@@ -82,7 +82,7 @@ impl Rulebook {
     /// The seat of a PC: by its address, else its MAC, else its name.
     #[must_use]
     pub fn seat(&self, address: IpAddr, host: &Host) -> Option<&Seat> {
-        let by_mac = || self.by_mac.get(host.mac.as_deref()?);
+        let by_mac = || self.by_mac.get(&host.mac.as_deref()?.to_lowercase());
         let by_name = || self.by_name.get(&host.name.to_lowercase());
         let index = self.by_ip.get(&address).or_else(by_mac).or_else(by_name)?;
         self.policy.seats.get(*index)
@@ -92,6 +92,13 @@ impl Rulebook {
     #[must_use]
     pub fn seat_at(&self, address: IpAddr) -> Option<&Seat> {
         let index = self.by_ip.get(&address)?;
+        self.policy.seats.get(*index)
+    }
+
+    /// The seat whose PC has this MAC.
+    #[must_use]
+    pub fn seat_with(&self, mac: &str) -> Option<&Seat> {
+        let index = self.by_mac.get(&mac.to_lowercase())?;
         self.policy.seats.get(*index)
     }
 

@@ -1,7 +1,7 @@
 //! From an event, status or heartbeat to [`Finding`]s: which rule it meets, how grave that is, and the line that says so.
 //!
 //! One file per matter: `usb`, `network` (interfaces), `contacts` (who talks to whom in the lab), `names` (what must not be
-//! contacted), `identity`, `condition` (of the PC), `broker`, `notifier`; what silence means stands in [`crate::silence`]. A rule says what happened, who, what, where and by which
+//! contacted), `identity`, `seat`, `condition` (of the PC), `broker`, `notifier`; what silence means stands in [`crate::silence`]. A rule says what happened, who, what, where and by which
 //! program; it never says what it means. Everything foreign in a finding (names of hosts, devices, programs,
 //! domains) has been made harmless, so what comes after may print it as it is.
 //!
@@ -9,6 +9,7 @@
 //! no rule asks for gives nothing. An event without the fields of its action is [`Incomplete`], for the
 //! caller to count. What is remembered of PCs is bounded.
 
+mod begin;
 pub(crate) mod broker;
 mod condition;
 mod contacts;
@@ -17,6 +18,7 @@ mod names;
 mod network;
 pub(crate) mod notifier;
 pub(crate) mod policy;
+mod seat;
 mod usb;
 
 use std::{collections::HashMap, net::IpAddr};
@@ -26,12 +28,14 @@ use labwatch_contract::{
     event::{Action, Event, Host},
     health::Health,
     policy::Policy,
-    status::Status,
+    status::{Presence, Status},
     text::harmless,
     time::Timestamp,
 };
 
-use self::{condition::Condition, contacts::Contacts, identity::Identities, network::Links};
+use self::{
+    begin::Lasting, condition::Condition, contacts::Contacts, identity::Identities, network::Links,
+};
 use crate::{
     policy::Rulebook,
     silence::{self, Seen},
@@ -99,12 +103,23 @@ impl Rule {
 
 /// The ids of all rules, for whoever writes a policy.
 pub fn ids() -> impl Iterator<Item = &'static str> {
+    all().map(|rule| rule.id)
+}
+
+/// The rule with this id; none where another version had it.
+pub(crate) fn rule(id: &str) -> Option<Rule> {
+    all().find(|rule| rule.id == id).copied()
+}
+
+fn all() -> impl Iterator<Item = &'static Rule> {
     [
         usb::RULES,
         network::RULES,
         contacts::RULES,
+        contacts::scan::RULES,
         names::RULES,
         identity::RULES,
+        seat::RULES,
         condition::RULES,
         silence::RULES,
         broker::RULES,
@@ -113,7 +128,6 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
     ]
     .into_iter()
     .flatten()
-    .map(|rule| rule.id)
 }
 
 /// What a rule says of one event.
@@ -146,6 +160,7 @@ pub struct Rules {
     book: Rulebook,
     pcs: HashMap<IpAddr, Pc>,
     identities: Identities,
+    lasting: Lasting,
 }
 
 /// What is remembered of a PC.
@@ -154,6 +169,7 @@ struct Pc {
     /// Its host name, harmless.
     name: String,
     seat: Option<String>,
+    mismatch: Option<seat::Mismatch>,
     links: Links,
     contacts: Contacts,
     condition: Condition,
@@ -187,8 +203,9 @@ impl Rules {
     ) -> Result<Vec<Finding>, Incomplete> {
         self.meet(address, &event.host);
         let mut findings = self.identities.handle_event(address, event, at);
+        findings.extend(self.sits(address, &event.host, at));
         findings.extend(self.judge(address, event)?);
-        Ok(self.dress_all(findings, at))
+        Ok(self.admit(findings, at))
     }
 
     fn judge(&mut self, address: IpAddr, event: &Event) -> Result<Vec<Finding>, Incomplete> {
@@ -215,7 +232,7 @@ impl Rules {
                 None => Links::default().judge(&event.occurrence, address)?,
             },
             Action::IntranetAccess => return self.contact(address, event),
-            Action::ConversationBurst => contacts::burst(&event.occurrence)?,
+            Action::ConversationBurst => contacts::scan::burst(&event.occurrence)?,
             Action::InternetAccess => names::contact(&self.book, &event.occurrence)?,
             Action::TrafficReport => return Ok(self.report(address, event)),
             Action::Inventory | Action::Other(_) => None,
@@ -229,8 +246,11 @@ impl Rules {
     /// What the rules say of an agent's hello or farewell, beside who is there.
     pub fn handle_status(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Vec<Finding> {
         self.meet(address, &status.host);
-        let findings = self.identities.handle_status(address, status, seen);
-        self.dress_all(findings, seen.at)
+        let mut findings = self.identities.handle_status(address, status, seen);
+        if status.event.action == Presence::Online {
+            findings.extend(self.sits(address, &status.host, seen.at));
+        }
+        self.admit(findings, seen.at)
     }
 
     /// What the rules say of a heartbeat.
@@ -242,6 +262,7 @@ impl Rules {
     ) -> Vec<Finding> {
         self.meet(address, &health.host);
         let mut findings = self.identities.handle_host(address, &health.host, at);
+        findings.extend(self.sits(address, &health.host, at));
         let verdicts = self
             .pcs
             .get_mut(&address)
@@ -251,7 +272,7 @@ impl Rules {
             let message = format!("{}: {}", who(&host), verdict.text);
             verdict.into_finding(host.clone(), message, at)
         }));
-        self.dress_all(findings, at)
+        self.admit(findings, at)
     }
 
     /// A finding as the policy wants it: with its seat, as grave as the policy says, and no alarm outside the exam.

@@ -40,9 +40,9 @@ use crate::rules::Finding;
 
 /// Most PCs that are remembered.
 const MAX_PCS: usize = 4096;
-/// How often doubts are looked at, and the time between two probes.
+/// How often doubts are looked at, and the time between two probes. While nobody is in doubt nothing is looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// A longer time between two ticks was a pause of our own: nobody can be blamed for it.
+/// To be woken so much later was a pause of our own: nobody can be blamed for it.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long agents may take to find a broker that came back: their longest wait, and a heartbeat.
 const RETURN: Duration = Duration::from_secs(7);
@@ -73,6 +73,9 @@ pub struct Step {
     pub probes: Vec<IpAddr>,
 }
 
+/// What stands on the desks of the PCs, harmless.
+pub type Seats = BTreeMap<IpAddr, String>;
+
 /// The agents of a lab.
 #[derive(Debug, Default)]
 pub struct Silence {
@@ -82,26 +85,53 @@ pub struct Silence {
     gone_before: BTreeMap<IpAddr, (Timestamp, Finding)>,
     /// Whether our own connection to the broker is there.
     connected: bool,
-    ticked: Duration,
+    /// When it was last looked who is silent, and when to look again.
+    looked: Duration,
+    look_at: Option<Duration>,
+    seats: Seats,
     /// The addresses that our probes came from.
     own: BTreeSet<IpAddr>,
 }
 
 impl Silence {
     /// PCs that should be there; who is not half a minute after the broker is told.
-    pub fn expect(&mut self, addresses: impl IntoIterator<Item = IpAddr>, now: Duration) {
+    pub fn expect(&mut self, addresses: &BTreeSet<IpAddr>, now: Duration) {
         for address in addresses {
             if self.pcs.len() < MAX_PCS {
-                let pc = self.pcs.entry(address.to_canonical());
+                let pc = self.pcs.entry(*address);
                 pc.or_insert_with(|| Pc::expected(now + ARRIVAL));
             }
         }
+        self.look_by(now + TICK);
+    }
+
+    /// Only these are expected from now on. Whoever else was never seen is forgotten, and that it is no longer missed is
+    /// told where its absence was.
+    pub fn release(&mut self, expected: &BTreeSet<IpAddr>, at: Timestamp) -> Vec<Finding> {
+        let released = self.pcs.extract_if(.., |address, pc| {
+            !pc.was_seen() && !expected.contains(address)
+        });
+        let released: Vec<(IpAddr, Option<Told>)> =
+            released.map(|(address, pc)| (address, pc.told)).collect();
+        let findings = released
+            .into_iter()
+            .filter_map(|(address, told)| match told?.group {
+                Some(number) => self.out_of_group(number, |group| group.released(address), at),
+                None => Some(words::not_expected(address, at)),
+            });
+        findings.collect()
+    }
+
+    /// What stands on the desks, for what is said of several PCs.
+    pub fn set_seats(&mut self, seats: Seats) {
+        self.seats = seats;
     }
 
     /// The broker has accepted us: whoever was there has a while to come back.
     pub fn connected(&mut self, now: Duration) {
         self.connected = true;
-        self.ticked = now;
+        self.looked = now;
+        self.look_at = Some(now + TICK);
         for pc in self.pcs.values_mut() {
             pc.await_return(now + RETURN);
         }
@@ -127,9 +157,11 @@ impl Silence {
         let pc = self.pcs.get_mut(&address)?;
         let silent_for = pc.silent_for(seen.now);
         let told = pc.alive(seen.now)?;
+        let who = pc.who.clone();
+        self.look_by(seen.now + TICK);
         match told.group {
             Some(group) => self.returned(group, address, seen),
-            None => Some(words::heard_again(address, &pc.who, silent_for, seen.at)),
+            None => Some(words::heard_again(address, &who, silent_for, seen.at)),
         }
     }
 
@@ -164,14 +196,14 @@ impl Silence {
     /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let any = self.connected && !self.pcs.is_empty();
-        any.then_some(self.ticked + TICK)
+        self.look_at.filter(|_| self.connected)
     }
 
     /// Nobody is judged by what we were too slow to read.
     pub fn paused(&mut self, now: Duration) {
-        let pause = now.saturating_sub(self.ticked);
-        self.ticked = now;
+        let pause = now.saturating_sub(self.looked);
+        self.looked = now;
+        self.look_at = Some(now + TICK);
         for pc in self.pcs.values_mut() {
             pc.excuse(pause, now);
         }
@@ -180,14 +212,14 @@ impl Silence {
     /// Who is to be probed, and about whom there is a verdict; `at` is now by the wall clock.
     pub fn handle_timeout(&mut self, now: Duration, at: Timestamp) -> Step {
         let mut step = Step::default();
-        if !self.connected || now < self.ticked + TICK {
+        let Some(due) = self.poll_timeout().filter(|due| *due <= now) else {
             return step;
-        }
-        if now.saturating_sub(self.ticked) > PAUSE {
+        };
+        if now.saturating_sub(due) > PAUSE {
             self.paused(now);
             return step;
         }
-        self.ticked = now;
+        self.looked = now;
         for (address, pc) in &mut self.pcs {
             if pc.ask(now) {
                 step.probes.push(*address);
@@ -198,9 +230,22 @@ impl Silence {
             step.findings.extend(self.tell(address, cause, at));
         }
         for group in &mut self.groups {
-            step.findings.extend(group.stragglers(now, at));
+            step.findings.extend(group.stragglers(&self.seats, now, at));
         }
+        self.look_at = self.next_look(now);
         step
+    }
+
+    /// When somebody may be in doubt at the earliest, or is to be probed again. Signs of life only put it off.
+    fn next_look(&self, now: Duration) -> Option<Duration> {
+        let pcs = self.pcs.values().filter_map(Pc::doubtful_at);
+        let groups = self.groups.iter().filter_map(Group::due);
+        let next = pcs.chain(groups).min()?;
+        Some(next.max(now + TICK))
+    }
+
+    fn look_by(&mut self, time: Duration) {
+        self.look_at = Some(self.look_at.map_or(time, |look| look.min(time)));
     }
 
     /// Who had gone before we came, and after the moment when somebody last watched.
@@ -253,7 +298,7 @@ impl Silence {
             }
         }
         let group = Group::new(number, together, cause, since);
-        let finding = group.finding(at);
+        let finding = group.finding(&self.seats, at);
         if self.groups.len() == MAX_GROUPS {
             self.groups.remove(0);
         }
@@ -262,10 +307,22 @@ impl Silence {
     }
 
     fn returned(&mut self, number: u64, address: IpAddr, seen: Seen) -> Option<Finding> {
+        let finding = self.out_of_group(number, |group| group.returned(address, seen), seen.at);
+        let due = self.groups.iter().filter_map(Group::due).min();
+        due.into_iter().for_each(|due| self.look_by(due));
+        finding
+    }
+
+    /// One leaves its group; what is told of the group when that is over, which `leave` says.
+    fn out_of_group(
+        &mut self,
+        number: u64,
+        leave: impl FnOnce(&mut Group) -> bool,
+        at: Timestamp,
+    ) -> Option<Finding> {
         let index = self.groups.iter().position(|one| one.number == number)?;
-        let group = self.groups.get_mut(index)?;
-        let all = group.returned(address, seen.now);
-        all.then(|| self.groups.remove(index).all_back(seen))
+        let is_over = leave(self.groups.get_mut(index)?);
+        is_over.then(|| self.groups.remove(index).all_back(at))
     }
 
     fn online(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
@@ -277,6 +334,7 @@ impl Silence {
         let moved_from = self.moved_from(address, status);
         if is_known || self.pcs.len() < MAX_PCS {
             self.pcs.insert(address, Pc::online(status, seen.now));
+            self.look_by(seen.now + TICK);
         }
         if let Some(Told {
             group: Some(group), ..
@@ -289,6 +347,17 @@ impl Silence {
             Some(from) => Some(words::moved(address, from, status)),
             None => words::came(address, status, news),
         }
+    }
+
+    /// Where the PC that is at this address now came from, when it was known there.
+    #[must_use]
+    pub fn moved_to(&self, address: IpAddr) -> Option<IpAddr> {
+        let moved = |pc: &Pc| {
+            pc.told
+                .is_some_and(|told| told.cause == Cause::Moved(address))
+        };
+        let from = self.pcs.iter().find(|(_, pc)| moved(pc));
+        from.map(|(from, _)| *from)
     }
 
     /// The address that this PC had before, when that was known to be the same PC in the same boot.
@@ -320,6 +389,7 @@ impl Silence {
             }
             None => {
                 pc.lose(seen);
+                self.look_by(seen.now);
                 None
             }
         }
@@ -360,6 +430,7 @@ impl Silence {
             }
         };
         self.pcs.insert(address, pc);
+        self.look_by(seen.now);
         finding
     }
 }

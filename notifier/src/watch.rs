@@ -1,5 +1,8 @@
 //! The service: takes messages from the broker, tells alerts to console and desktop, until it is told to stop.
 
+mod board;
+mod policy;
+
 use std::{
     env,
     io::{IsTerminal as _, stdout},
@@ -9,15 +12,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use chrono::Utc;
-use labwatch_contract::{
-    alert::Alert,
-    policy::Policy,
-    time::Timestamp,
-    topic::{Root, Topic},
-};
+use labwatch_contract::{alert::Alert, policy::Policy, time::Timestamp, topic::Root};
 use labwatch_link::{
     service,
-    session::{Incoming, Message, Publisher, SessionSettings, session},
+    session::{Incoming, Publisher, SessionSettings, session},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +23,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::{
-    board::{Acknowledged, Admission, Board, Memory, message_of},
+    board::{Admission, Board},
     command::{Command, command},
     console::Console,
     desktop::{Desktop, desktop, until},
@@ -34,7 +32,7 @@ use crate::{
     line::Style,
     policy::source::{LOOK_EVERY, Source},
     prober::{Asker, Probed, prober},
-    rules::{self, Finding},
+    rules::Finding,
     settings::{self, Settings},
     silence::{Seen, Step},
 };
@@ -159,7 +157,8 @@ struct Watch {
 impl Watch {
     /// Who is expected, and the policy to begin with.
     fn prepare(&mut self, expected: Vec<IpAddr>, policy: Option<(Source, Policy)>) {
-        self.inbox.silence.expect(expected, self.now());
+        let now = self.now();
+        self.inbox.expect(expected, now);
         if let Some((source, policy)) = policy {
             self.policy = Some((source, Instant::now() + LOOK_EVERY));
             self.set_policy(policy);
@@ -220,7 +219,7 @@ impl Watch {
             }
             Incoming::Disconnected { reason } => {
                 self.board.disconnected();
-                vec![self.inbox.disconnected(&reason, at)]
+                self.inbox.disconnected(&reason, at).into_iter().collect()
             }
             Incoming::Message(message) => {
                 let seen = Seen {
@@ -235,74 +234,6 @@ impl Watch {
         self.file(findings, now);
         if let Some(refused) = self.inbox.refusals_to_say(now) {
             warn!("{refused} messages so far were no valid event or status and were not shown");
-        }
-    }
-
-    /// Looks whether the policy file has changed.
-    fn look(&mut self) {
-        let (at, now) = (at(), self.now());
-        let Some((source, look)) = &mut self.policy else {
-            return;
-        };
-        *look = Instant::now() + LOOK_EVERY;
-        let finding = match source.look() {
-            None => return,
-            Some(Ok(policy)) => {
-                info!("the policy has changed and is in force");
-                self.set_policy(policy);
-                self.publish_policy();
-                rules::policy::in_force(&self.inbox.policy().exam, at)
-            }
-            Some(Err(why)) => {
-                warn!("the policy has changed and is refused, the old one stays: {why}");
-                rules::policy::refused(&why, at)
-            }
-        };
-        self.file([finding], now);
-    }
-
-    fn set_policy(&mut self, policy: Policy) {
-        self.incidents.set_cool_downs(policy.cool_downs.clone());
-        self.inbox.set_policy(policy, self.now());
-    }
-
-    /// Publishes the policy, where there is a file, to staff, and its part without seats to the agents.
-    fn publish_policy(&self) {
-        if self.policy.is_none() {
-            return;
-        }
-        let policy = self.inbox.policy();
-        let messages = [
-            message_of(&self.root.text(&Topic::Policy), policy),
-            message_of(&self.root.text(&Topic::AgentPolicy), &policy.for_agents()),
-        ];
-        for message in messages.into_iter().flatten() {
-            if let Err(error) = self.publisher.try_publish(message) {
-                // With the next connection it goes out again.
-                warn!("the policy could not be published: {error}");
-            }
-        }
-    }
-
-    /// A message of the board.
-    fn pinned(&mut self, message: &Message) {
-        match self.board.read(message) {
-            Ok(Some(acknowledged)) => self.acknowledged(&acknowledged),
-            Ok(None) => {}
-            Err(error) => self.inbox.refuse(&error),
-        }
-    }
-
-    /// Somebody has dealt with an incident: it is repeated no more, and everybody is told who did.
-    fn acknowledged(&mut self, acknowledged: &Acknowledged) {
-        let Acknowledged {
-            incident,
-            verdict,
-            line,
-        } = acknowledged;
-        self.incidents.handle_ack(incident, *verdict);
-        if let Some(line) = line {
-            self.show(line);
         }
     }
 
@@ -322,7 +253,7 @@ impl Watch {
         }
         let notices = self.incidents.handle_timeout(now);
         self.tell(notices);
-        for message in self.board.handle_timeout(now, at) {
+        for message in self.board.handle_timeout(now, at, || self.inbox.seen()) {
             if self.publisher.try_publish(message).is_err() {
                 debug!("no room for a post on the board");
             }
@@ -330,16 +261,6 @@ impl Watch {
         if let muted @ 1.. = std::mem::take(&mut self.muted) {
             info!("{muted} alerts were not shown: their PC or rule is muted");
         }
-    }
-
-    /// What happened before we came, as far as it can still be known.
-    fn remember(&mut self, memory: &Memory, at: Timestamp, now: Duration) {
-        if let Some((watched, _)) = memory.watched {
-            let gone = self.inbox.gone_since(watched, at);
-            self.file(gone, now);
-        }
-        self.file(rules::notifier::away(memory, at), now);
-        self.file(rules::notifier::still_open(memory, at), now);
     }
 
     fn file(&mut self, findings: impl IntoIterator<Item = Finding>, now: Duration) {
@@ -369,26 +290,6 @@ impl Watch {
         if let Some(command) = &self.command {
             command.run(alert);
         }
-    }
-
-    /// Somebody has clicked on a pop-up that it was seen.
-    fn seen(&self, incident: &str) {
-        let user = env::var("USER").unwrap_or_else(|_| "desktop".into());
-        let ack = self.board.acknowledge(incident, &user, at());
-        if ack.is_none_or(|ack| self.publisher.try_publish(ack).is_err()) {
-            warn!(
-                "{incident} could not be acknowledged: it is not on the board, or the broker is away"
-            );
-        }
-    }
-
-    /// Says that nobody watches any more, so that the next one knows since when.
-    fn last_word(&self) {
-        // A broker that is away cannot be told; the last mark stands.
-        let _ = self
-            .board
-            .mark(at(), true)
-            .map(|mark| self.publisher.try_publish(mark));
     }
 
     async fn finish(self) {

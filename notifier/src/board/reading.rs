@@ -1,12 +1,12 @@
 //! What the broker says of the board: incidents, acknowledgements, mutes, marks, from their payloads.
 
 use labwatch_contract::{
-    alert::{Alert, AlertAck, AlertAction, MUTE_PREFIX, Mute, WATCHING},
+    alert::{Alert, AlertAck, AlertAction, MUTE_PREFIX, Mute, WATCHING, Watching},
     text::harmless,
     topic::Topic,
 };
 
-use super::{Acknowledged, Board, MAX_MUTES, MAX_POSTS, Unreadable, post::Post};
+use super::{Acknowledged, Before, Board, MAX_MUTES, MAX_POSTS, Unreadable, post::Post};
 
 impl Board {
     pub(super) fn handle(
@@ -112,10 +112,13 @@ impl Board {
         if payload.is_empty() {
             return Ok(());
         }
-        let mark: Alert = serde_json::from_slice(payload)?;
+        let Watching { alert, seen } = serde_json::from_slice(payload)?;
         if !self.remembered {
-            let last = mark.event.action == AlertAction::Resolved;
-            self.watched = Some((mark.timestamp, last));
+            self.before = Some(Before {
+                watched: alert.timestamp,
+                in_order: alert.event.action == AlertAction::Resolved,
+                seen,
+            });
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
+use labwatch_contract::alert::{AlertAction, SeenRun, WATCHING};
+use labwatch_link::QoS;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{errands::empty, *};
 use crate::console::tests::alert as stick;
 
 const AT: &str = "2026-11-22T09:40:00Z";
@@ -56,7 +58,7 @@ fn published(board: &mut Board, from: u64) -> Vec<Message> {
     let mut messages = Vec::new();
     for second in from..from + 60 {
         let _ = board.settle(seconds(second));
-        messages.extend(board.handle_timeout(seconds(second), at(0)));
+        messages.extend(board.handle_timeout(seconds(second), at(0), Vec::new));
     }
     messages.retain(|message| !message.topic.ends_with(WATCHING));
     messages
@@ -113,7 +115,7 @@ fn a_restart_does_not_repeat_what_was_told_and_tells_what_is_new() {
     let mut board = board();
     board.read(&retained(&posted(0))).unwrap();
     let memory = board.settle(seconds(2)).unwrap();
-    assert_eq!((memory.open, memory.unacknowledged), (1, 1));
+    assert_eq!((memory.open.len(), memory.unacknowledged()), (1, 1));
     let mut old = alert(0);
     old.timestamp = at(3);
     assert_eq!(board.admit(&old, seconds(3)), Admission::Known);
@@ -196,7 +198,7 @@ fn an_acknowledgement_that_comes_before_its_incident_counts() {
     assert_eq!(early.unwrap().line, None);
     board.read(&retained(&posted(0))).unwrap();
     let memory = board.settle(seconds(2)).unwrap();
-    assert_eq!((memory.open, memory.unacknowledged), (1, 0));
+    assert_eq!((memory.open.len(), memory.unacknowledged()), (1, 0));
     assert_eq!(
         board.admit(&again(2), seconds(120)),
         Admission::Acknowledged
@@ -274,16 +276,26 @@ fn a_storm_of_incidents_is_posted_at_a_bounded_rate() {
 fn a_notifier_says_that_it_watches_and_when_it_stops() {
     let mut board = board();
     let _ = board.settle(seconds(2));
-    let marks = board.handle_timeout(seconds(2), at(0));
+    let marks = board.handle_timeout(seconds(2), at(0), Vec::new);
     assert_eq!(marks.len(), 1);
-    assert_eq!(board.handle_timeout(seconds(20), at(0)), []);
-    let last = board.mark(at(5), true).unwrap();
+    assert_eq!(board.handle_timeout(seconds(20), at(0), Vec::new), []);
+    let seen = vec![SeenRun {
+        ip: "192.168.0.133".parse().unwrap(),
+        journal: "0199aaaa-0000-7000-8000-000000000001".parse().unwrap(),
+        first: 1,
+        last: 42,
+        digest: "0123456789abcdef".into(),
+    }];
+    let last = board.mark(at(5), seen.clone(), true).unwrap();
+    assert!(serde_json::from_slice::<Alert>(&last.payload).is_ok());
     let mut next = self::board();
     next.read(&retained(&last)).unwrap();
-    assert_eq!(
-        next.settle(seconds(2)).unwrap().watched,
-        Some((at(5), true))
-    );
+    let before = Before {
+        watched: at(5),
+        in_order: true,
+        seen,
+    };
+    assert_eq!(next.settle(seconds(2)).unwrap().before, Some(before));
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn who_went_while_the_broker_was_out_of_reach_is_told_afterwards() {
     assert!(
         inbox
             .disconnected("it\nbroke", at)
+            .unwrap()
             .message
             .ends_with("it\\u{a}broke")
     );

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use labwatch_contract::{
-    alert::{AlertAction, Severity, Verdict},
+    alert::{Alert, AlertAction, Severity, Verdict},
     chain::Digest,
+    text::harmless,
     time::Timestamp,
 };
 
 use super::{Notice, budget::Budget};
-use crate::rules::{Course, Finding};
+use crate::rules::{Course, Finding, Rule};
 
 /// The first wait before the same is told again, where the policy says no other; it doubles up to the longest.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(10);
@@ -73,6 +74,46 @@ impl Incident {
             quiet: false,
             due: Some(now),
         }
+    }
+
+    /// One that a notifier before told as `alert`, and that somebody has perhaps dealt with.
+    pub(super) fn resumed(
+        alert: &Alert,
+        rule: Rule,
+        acknowledged: Option<Verdict>,
+        now: Duration,
+    ) -> Self {
+        let finding = Finding {
+            rule,
+            severity: alert.event.severity,
+            host: alert.host.clone(),
+            seat: alert.lab.seat.clone(),
+            object: alert.lab.object.clone(),
+            message: harmless(without_count(&alert.message)),
+            time: alert.lab.last,
+        };
+        let mut incident = Self {
+            count: alert.lab.count,
+            untold: 0,
+            first: alert.lab.first,
+            told: Some(Told {
+                at: now,
+                rule: rule.id,
+                ended: false,
+            }),
+            rules: vec![rule.id],
+            acknowledged,
+            due: None,
+            ..Self::new(finding, now, COOL_DOWN)
+        };
+        incident.due = incident.needs_somebody().then(|| now + incident.remind);
+        incident
+    }
+
+    /// What had come before, as a notifier before told it.
+    pub(super) fn follow(&mut self, alert: &Alert) {
+        self.count = self.count.saturating_add(alert.lab.count);
+        self.first = self.first.min(alert.lab.first);
     }
 
     /// Whether a finding belongs to it; the PC is the caller's to compare.
@@ -277,6 +318,14 @@ fn events(count: u64) -> String {
     match count {
         1 => "1 event".into(),
         count => format!("{count} events"),
+    }
+}
+
+/// A told message without the count that it was told with.
+fn without_count(message: &str) -> &str {
+    match message.rsplit_once(" (") {
+        Some((text, count)) if count.contains(" since ") && count.ends_with("Z)") => text,
+        _ => message,
     }
 }
 

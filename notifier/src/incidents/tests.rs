@@ -324,6 +324,66 @@ fn what_was_acknowledged_is_told_again_only_when_it_gets_worse() {
 }
 
 #[test]
+fn what_was_open_before_a_restart_goes_on_with_its_count_its_reminders_and_its_end() {
+    let ultra = |action| {
+        found(&lab::device(
+            PC33,
+            action,
+            "Ultra",
+            &["storage", "keyboard"],
+        ))
+    };
+    let told = Incidents::default().handle(ultra("device-connected"), seconds(1.0));
+    let written = "2026-11-22T09:31:06Z".parse().unwrap();
+    let alert = told.into_iter().next().unwrap().into_alert(written);
+
+    let mut next = Incidents::default();
+    next.resume(&alert, None, seconds(2.0));
+    let reminders = pass(&mut next, 70.0);
+    assert_eq!(reminders.len(), 1, "{reminders:?}");
+    let (when, reminder) = &reminders[0];
+    assert_eq!((*when, &reminder.id), (seconds(62.0), &alert.lab.id));
+    let expected = format!(
+        "{} (not acknowledged, 1 event since 09:31:05Z)",
+        alert.message
+    );
+    assert_eq!(reminder.message, expected);
+    let again = next
+        .handle(ultra("device-connected"), seconds(80.0))
+        .remove(0);
+    assert_eq!((again.action, again.count), (AlertAction::Updated, 2));
+    let end = next
+        .handle(ultra("device-disconnected"), seconds(81.0))
+        .remove(0);
+    assert_eq!((end.action, end.count), (AlertAction::Resolved, 3));
+
+    let mut next = Incidents::default();
+    next.resume(&alert, Some(Verdict::Seen), seconds(2.0));
+    assert_eq!(pass(&mut next, 3600.0), [], "somebody has looked");
+}
+
+#[test]
+fn what_came_before_the_board_was_read_is_counted_with_what_stands_on_it() {
+    let told = Incidents::default().handle(stick("device-connected"), seconds(1.0));
+    let mut alert = told
+        .into_iter()
+        .next()
+        .unwrap()
+        .into_alert("2026-11-22T09:31:06Z".parse().unwrap());
+    (alert.lab.count, alert.lab.first) = (7, "2026-11-22T09:00:00Z".parse().unwrap());
+    let mut next = Incidents::default();
+    next.handle(stick("device-connected"), seconds(1.0));
+    next.resume(&alert, None, seconds(2.0));
+    let end = next
+        .handle(stick("device-disconnected"), seconds(3.0))
+        .remove(0);
+    assert_eq!((end.count, end.first), (9, alert.lab.first));
+    let mut unknown = alert;
+    unknown.rule.id = "of another version".into();
+    next.resume(&unknown, None, seconds(4.0));
+}
+
+#[test]
 fn the_policy_says_how_long_the_same_waits() {
     let mut incidents = Incidents::default();
     incidents.set_cool_downs([("intranet-egress".to_owned(), 120)].into());

@@ -104,8 +104,9 @@ fn alerts() -> Vec<Alert> {
     let mut now = Duration::ZERO;
     assert_eq!(inbox.connected(at, now), None);
     let mut told = Vec::new();
-    for (topic, retained, payload) in half_an_hour() {
+    for (number, (topic, retained, payload)) in (1..).zip(half_an_hour()) {
         now += Duration::from_secs(90);
+        let payload = lab::numbered(&payload, number);
         let findings = inbox.handle(&topic, &payload, Seen { at, now, retained });
         for finding in findings {
             let notices = incidents.handle(finding, now);

@@ -10,14 +10,14 @@ use std::{collections::HashSet, fmt, ops::Range};
 
 use labwatch_contract::{
     MAX_PAYLOAD,
-    policy::{Allowed, Policy, Window},
+    policy::{Allowed, Policy, Unfit, Window},
 };
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use self::parts::{allowed, level, network, seat, seconds, time};
+use self::parts::{allowed, level, seat, seconds, time};
 use super::seats;
 use crate::rules;
 
@@ -106,7 +106,11 @@ impl<F: FnMut(&str) -> Result<String, String>> Reader<'_, F> {
             "window" => self.window(value),
             "local-networks" => {
                 let texts = self.strings(value);
-                self.policy.local_networks = self.each(texts, network);
+                self.policy.local_networks = self.each(texts, parts::local_network);
+                // What agents would refuse is refused here, with its line.
+                if let Err(unfit @ Unfit::TooMany(_)) = self.policy.for_agents().check() {
+                    self.wrong(value.span(), unfit.to_string());
+                }
             }
             "seats" => self.seats(value),
             "allow" => self.allow(value),

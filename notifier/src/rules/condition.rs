@@ -48,6 +48,8 @@ struct Limit {
     hold: Duration,
     rules: (Rule, Rule),
     what: &'static str,
+    /// What the end of it means.
+    over: &'static str,
 }
 
 const PROCESSOR: Limit = Limit {
@@ -56,6 +58,7 @@ const PROCESSOR: Limit = Limit {
     hold: Duration::from_secs(60),
     rules: (SLOW, FAST),
     what: "processor in use",
+    over: "no longer slow",
 };
 const RAM: Limit = Limit {
     bad: 95.0,
@@ -63,6 +66,7 @@ const RAM: Limit = Limit {
     hold: Duration::from_secs(30),
     rules: (MEMORY, MEMORY_OVER),
     what: "memory in use",
+    over: "there is memory again",
 };
 const SPACE: Limit = Limit {
     bad: 95.0,
@@ -70,6 +74,7 @@ const SPACE: Limit = Limit {
     hold: Duration::from_secs(10),
     rules: (DISK, DISK_OVER),
     what: "disk in use",
+    over: "there is room again",
 };
 const WRITING: Limit = Limit {
     bad: 1.0,
@@ -77,6 +82,7 @@ const WRITING: Limit = Limit {
     hold: Duration::ZERO,
     rules: (FAILING, FAILING_OVER),
     what: "journal on the disk",
+    over: "its disk takes the journal again",
 };
 
 /// What is remembered of a PC's heartbeats.
@@ -145,7 +151,8 @@ impl Limit {
     fn verdict(&self, rule: Rule, severity: Severity, value: f32) -> Verdict {
         let text = match rule.id {
             id if id == FAILING.id => "its disk takes no journal: events are sent, not kept".into(),
-            id if id == FAILING_OVER.id => "its disk takes the journal again".into(),
+            id if id == FAILING_OVER.id => self.over.into(),
+            id if id == self.rules.1.id => format!("{}: {value:.0} %, {}", self.what, self.over),
             _ => format!("{}: {value:.0} %", self.what),
         };
         Verdict {

@@ -7,27 +7,29 @@
 //! ```
 //! A conversation between two watched PCs is told by both agents and is one incident, filed under its opener and named alike from
 //! either end; its grade is read off the opener's reports. The policy's allowed peers are no finding. Reports sum per peer, so a grade is that of all conversations with it.
-//! Bounded: 64 peers and 64 recent attempts for each PC.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::IpAddr,
-    time::Duration,
-};
+mod grade;
+pub(super) mod scan;
+pub(super) mod words;
+
+use std::net::IpAddr;
 
 use labwatch_contract::{
     alert::Severity,
     event::{
-        Event, Fields, Occurrence,
-        contact::{Attribution, Direction, Endpoint, NameSource, Network, Process},
-        report::PeerTotals,
+        Event, Fields,
+        contact::{Direction, Endpoint, NameSource, Network},
     },
-    scope::Scope,
     text::harmless,
     time::Timestamp,
 };
 
-use super::{Finding, Incomplete, Rule, Rules, Verdict, names, some, usb::size, who};
+use self::{
+    grade::Conversations,
+    scan::{Tried, slow_scan},
+    words::{named, program, service},
+};
+use super::{Finding, Incomplete, Rule, Rules, Verdict, names, who};
 use crate::policy::Conversation;
 
 const SUBJECT: &str = "contact";
@@ -57,105 +59,15 @@ const REMOTE: Rule = Rule::new(
     "Remote desktop in the lab's network",
 );
 const TUNNEL: Rule = Rule::new(SUBJECT, "intranet-tunnel", "Tunnel in the lab's network");
-const SCAN: Rule = Rule::new("scan", "conversation-burst", "Very many conversations");
-const SLOW_SCAN: Rule = Rule::new("scan", "intranet-scan", "Many machines tried");
-pub(super) const RULES: &[Rule] = &[
-    OPENED, CONTACTED, EXCHANGE, SUSTAINED, REMOTE, TUNNEL, SCAN, SLOW_SCAN,
-];
+pub(super) const RULES: &[Rule] = &[OPENED, CONTACTED, EXCHANGE, SUSTAINED, REMOTE, TUNNEL];
 
 /// UDP ports of services that are looked for by a question to all: NetBIOS names, SNMP, SSDP, WS-Discovery, mDNS, LLMNR.
 const DISCOVERY: [u16; 6] = [137, 161, 1900, 3702, 5353, 5355];
-const MOST_PEERS: usize = 64;
-const MOST_RECENT: usize = 64;
-/// So many machines within [`SCAN_WINDOW`] are a scan.
-const SCANNED: usize = 10;
-const SCAN_WINDOW: Duration = Duration::from_secs(60);
-/// So many reports in a row with data both ways, or so many bytes, are a lasting exchange.
-const REPORTS: u32 = 3;
-const MANY_BYTES: u64 = 1_000_000;
-
-/// The local conversations of one PC that are no part of the exam.
+/// The local conversations of one PC that are no part of the exam, and whom it tried.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
-    open: BTreeMap<IpAddr, Open>,
-    /// Machines that the PC opened a conversation to, and when.
-    recent: VecDeque<(Timestamp, IpAddr)>,
-}
-
-#[derive(Debug)]
-struct Open {
-    /// Its last finding.
-    finding: Finding,
-    reports: u32,
-    bytes: u64,
-}
-
-impl Contacts {
-    /// Whether the PC tries one machine after the other; if so, which.
-    fn scans(&mut self, peer: IpAddr, time: Timestamp) -> Option<BTreeSet<IpAddr>> {
-        self.recent
-            .retain(|(tried, _)| time.since(*tried) < SCAN_WINDOW);
-        if self.recent.len() == MOST_RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((time, peer));
-        let peers: BTreeSet<IpAddr> = self.recent.iter().map(|(_, peer)| *peer).collect();
-        (peers.len() >= SCANNED).then_some(peers)
-    }
-
-    fn remember(&mut self, peer: IpAddr, finding: &Finding) {
-        if self.open.len() < MOST_PEERS || self.open.contains_key(&peer) {
-            let open = self.open.entry(peer).or_insert_with(|| Open {
-                finding: finding.clone(),
-                reports: 0,
-                bytes: 0,
-            });
-            open.finding = finding.clone();
-        }
-    }
-
-    /// What a report makes of the conversations; those it does not name have ended.
-    fn grade(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
-        let active = |totals: &&PeerTotals| totals.sent_packets > 0 && totals.received_packets > 0;
-        let active: BTreeMap<IpAddr, &PeerTotals> = peers
-            .iter()
-            .filter(active)
-            .map(|totals| (totals.ip.to_canonical(), totals))
-            .collect();
-        self.open
-            .retain(|peer, open| open.reports == 0 || active.contains_key(peer));
-        let mut graded = Vec::new();
-        for (peer, totals) in active {
-            if let Some(open) = self.open.get_mut(&peer) {
-                graded.extend(open.add(totals));
-            }
-        }
-        graded
-    }
-}
-
-impl Open {
-    fn add(&mut self, totals: &PeerTotals) -> Option<(Rule, Finding, String)> {
-        let was_sustained = self.is_sustained();
-        let bytes = totals.sent_bytes.saturating_add(totals.received_bytes);
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.reports = self.reports.saturating_add(1);
-        let rule = match (self.is_sustained(), self.reports) {
-            (true, _) if !was_sustained => SUSTAINED,
-            (false, 1) => EXCHANGE,
-            _ => return None,
-        };
-        let sums = format!(
-            "{} sent, {} received",
-            size(totals.sent_bytes),
-            size(totals.received_bytes)
-        );
-        Some((rule, self.finding.clone(), sums))
-    }
-
-    fn is_sustained(&self) -> bool {
-        self.reports >= REPORTS || self.bytes >= MANY_BYTES
-    }
+    conversations: Conversations,
+    tried: Tried,
 }
 
 impl Rules {
@@ -173,13 +85,15 @@ impl Rules {
         if contact.answers_all() {
             let finding = self.verdict(&contact).about(address, event);
             if let Some(pc) = self.pcs.get_mut(&address) {
-                pc.contacts.remember(contact.peer_address(), &finding);
+                pc.contacts
+                    .conversations
+                    .remember(contact.peer_address(), &finding);
             }
             return Ok(Vec::new());
         }
         let tried = contact.opened.then_some(contact.peer_address());
         let scanned = self.pcs.get_mut(&address).zip(tried);
-        let scanned = scanned.and_then(|(pc, peer)| pc.contacts.scans(peer, time));
+        let scanned = scanned.and_then(|(pc, peer)| pc.contacts.tried.scans(peer, time));
         if let Some(peers) = scanned {
             return Ok(vec![slow_scan(&peers).about(address, event)]);
         }
@@ -189,7 +103,9 @@ impl Rules {
         }
         let finding = self.verdict(&contact).about(address, event);
         if let Some(pc) = self.pcs.get_mut(&address) {
-            pc.contacts.remember(contact.peer_address(), &finding);
+            pc.contacts
+                .conversations
+                .remember(contact.peer_address(), &finding);
         }
         Ok(vec![finding])
     }
@@ -271,7 +187,7 @@ impl Rules {
         // A split report names each peer once, in one of its parts: the first would end what the second goes on with.
         let whole = lab.parts.is_none_or(|parts| parts <= 1);
         let graded = if whole {
-            pc.contacts.grade(peers)
+            pc.contacts.conversations.grade(peers)
         } else {
             Vec::new()
         };
@@ -376,109 +292,5 @@ impl<'a> Contact<'a> {
                 .as_ref()
                 .and_then(|one| one.name.as_deref()),
         }
-    }
-}
-
-/// A peer's name and how it was learned: `pc-34.lab, name by dns`.
-pub(super) fn named(peer: &Endpoint, source: Option<NameSource>) -> Option<String> {
-    let domain = peer.domain.as_deref().filter(|domain| !domain.is_empty())?;
-    let how = source.map(learned).filter(|how| !how.is_empty());
-    let how = how.map(|how| format!(", name by {how}"));
-    Some(harmless(domain) + &how.unwrap_or_default())
-}
-
-/// How a name was learned, as people who know the network say it.
-pub(super) fn learned(source: NameSource) -> &'static str {
-    match source {
-        NameSource::Sni => "TLS",
-        NameSource::Quic => "QUIC",
-        NameSource::Http => "HTTP",
-        NameSource::Dns => "DNS",
-        NameSource::Mdns => "mDNS",
-        NameSource::Llmnr => "LLMNR",
-        NameSource::Reverse => "reverse look-up",
-        NameSource::None => "",
-    }
-}
-
-/// ` port 80 (http)`; nothing where there are no ports.
-pub(super) fn service(network: &Network, destination: &Endpoint) -> String {
-    let port = destination.port.map(|port| format!(" port {port}"));
-    let protocol = network.protocol.as_deref().map(harmless);
-    let protocol = protocol.map(|protocol| format!(" ({protocol})"));
-    port.unwrap_or_default() + &protocol.unwrap_or_default()
-}
-
-/// `curl (user alice) [program: polled]`.
-pub(super) fn program(fields: &Fields) -> String {
-    let Some(Process {
-        name,
-        pid,
-        executable,
-        user,
-    }) = &fields.process
-    else {
-        return "an unknown program".into();
-    };
-    let name = match (name, executable, pid) {
-        (Some(name), ..) => harmless(name),
-        (None, Some(path), _) => harmless(path),
-        (None, None, Some(pid)) => format!("process {pid}"),
-        (None, None, None) => "an unknown program".into(),
-    };
-    let user = user.as_ref().map(|user| harmless(&user.name));
-    let user = user
-        .map(|user| format!(" (user {user})"))
-        .unwrap_or_default();
-    let known = match fields.lab.attribution {
-        Some(Attribution::Exact) => " [program: exact]",
-        Some(Attribution::Polled) => " [program: polled]",
-        Some(Attribution::None) | None => "",
-    };
-    name + &user + known
-}
-
-/// What the rules say of the sum of a burst; in the internet many at once are a web page.
-pub(super) fn burst(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomplete> {
-    let fields = &occurrence.fields;
-    if fields.lab.scope == Some(Scope::Internet) {
-        return Ok(None);
-    }
-    let burst = fields.lab.burst.as_ref().ok_or(Incomplete("lab.burst"))?;
-    let direction = fields.network.as_ref().map(|network| network.direction);
-    let (who, object) = if direction == Some(Direction::Ingress) {
-        ("was contacted in", "ingress")
-    } else {
-        ("had", "egress")
-    };
-    let seconds = fields
-        .interval
-        .map(|interval| interval.end.since(interval.start).as_secs());
-    Ok(Some(Verdict {
-        rule: SCAN,
-        severity: Severity::Warning,
-        object: object.into(),
-        text: format!(
-            "network accessed: {who} {} more conversations within {} s, peers {}, ports {}: many for one program",
-            burst.count,
-            seconds.unwrap_or(10),
-            some(&burst.peers),
-            some(&burst.ports),
-        ),
-    }))
-}
-
-fn slow_scan(peers: &BTreeSet<IpAddr>) -> Verdict {
-    let peers: Vec<&IpAddr> = peers.iter().collect();
-    Verdict {
-        rule: SLOW_SCAN,
-        severity: Severity::Warning,
-        object: "egress".into(),
-        text: format!(
-            "network accessed: tried {} machines within {} s: {}",
-            peers.len(),
-            SCAN_WINDOW.as_secs(),
-            some(&peers)
-        ),
     }
 }

@@ -17,7 +17,7 @@ use labwatch_contract::{
 
 use super::{
     Incomplete, Rule, Verdict,
-    contacts::{learned, named, program, service},
+    contacts::words::{learned, named, program, service},
 };
 use crate::policy::{Conversation, Rulebook};
 

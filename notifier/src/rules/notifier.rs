@@ -5,7 +5,7 @@ use std::time::Duration;
 use labwatch_contract::{alert::Severity, time::Timestamp};
 
 use super::{Finding, Rule};
-use crate::board::Memory;
+use crate::board::{Before, Memory};
 
 const AWAY: Rule = Rule::new("notifier", "not-watched", "No notifier watched");
 const STILL_OPEN: Rule = Rule::new("board", "still-open", "Incidents from before");
@@ -16,8 +16,10 @@ const UNNOTICED: Duration = Duration::from_secs(5);
 const UNNOTICED_AFTER_CRASH: Duration = Duration::from_secs(45);
 
 /// That no notifier watched for a while: events of that time are in the record alone.
-pub(crate) fn away(memory: &Memory, at: Timestamp) -> Option<Finding> {
-    let (watched, in_order) = memory.watched?;
+pub(crate) fn away(before: &Before, at: Timestamp) -> Option<Finding> {
+    let Before {
+        watched, in_order, ..
+    } = *before;
     let unnoticed = if in_order {
         UNNOTICED
     } else {
@@ -33,15 +35,11 @@ pub(crate) fn away(memory: &Memory, at: Timestamp) -> Option<Finding> {
 
 /// How many incidents are open from before we came.
 pub(crate) fn still_open(memory: &Memory, at: Timestamp) -> Option<Finding> {
-    let Memory {
-        open,
-        unacknowledged,
-        ..
-    } = memory;
+    let (open, unacknowledged) = (memory.open.len(), memory.unacknowledged());
     let text = format!(
         "incidents from before: {open} open, {unacknowledged} of them not acknowledged: labwatch-notifier list prints them"
     );
-    (*open > 0).then(|| finding(STILL_OPEN, Severity::Info, text, at))
+    (open > 0).then(|| finding(STILL_OPEN, Severity::Info, text, at))
 }
 
 fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {

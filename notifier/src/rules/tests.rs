@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use labwatch_contract::alert::Severity;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -5,6 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::lab::{self, PC33, PC34};
 
+mod courses;
+mod exam;
 mod scenarios;
 
 /// What the rules say of an event that comes by its own PC's topic.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use labwatch_contract::time::Timestamp;
 
-use super::{Seen, pc::Cause, words};
+use super::{Seats, Seen, pc::Cause, words};
 use crate::rules::Finding;
 
 /// How long after the first came back those who did not are told.
@@ -20,6 +20,8 @@ pub(super) struct Group {
     cause: Cause,
     /// When the first of them was last heard.
     since: Duration,
+    /// How long the one that came back last was away.
+    away: Duration,
     /// When those still missing are told.
     say: Option<Duration>,
     said: bool,
@@ -37,34 +39,53 @@ impl Group {
             missing: members.into_iter().collect(),
             cause,
             since,
+            away: Duration::ZERO,
             say: None,
             said: false,
         }
     }
 
-    pub(super) fn finding(&self, at: Timestamp) -> Finding {
-        words::many(&self.missing, self.first, self.cause, at)
+    pub(super) fn finding(&self, seats: &Seats, at: Timestamp) -> Finding {
+        let missing = words::names(&self.missing, seats);
+        words::many(self.size, &missing, self.first, self.cause, at)
     }
 
     /// One of them is back; whether all are.
-    pub(super) fn returned(&mut self, address: IpAddr, now: Duration) -> bool {
+    pub(super) fn returned(&mut self, address: IpAddr, seen: Seen) -> bool {
         self.missing.remove(&address);
-        self.say.get_or_insert(now + STRAGGLERS);
+        self.away = seen.now.saturating_sub(self.since);
+        self.say.get_or_insert(seen.now + STRAGGLERS);
         self.missing.is_empty()
     }
 
-    pub(super) fn all_back(&self, seen: Seen) -> Finding {
-        let away = seen.now.saturating_sub(self.since);
-        words::all_back(self.size, self.first, away, seen.at)
+    /// One of them is not missed any more; whether that was the last.
+    pub(super) fn released(&mut self, address: IpAddr) -> bool {
+        self.missing.remove(&address);
+        self.size = self.size.saturating_sub(1);
+        self.missing.is_empty()
+    }
+
+    /// Nobody of them is missing any more.
+    pub(super) fn all_back(&self, at: Timestamp) -> Finding {
+        words::all_back(self.size, self.first, self.away, at)
+    }
+
+    /// When [`Self::stragglers`] has something to say.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.say.filter(|_| !self.said)
     }
 
     /// Who is still missing, once most had time to come back.
-    pub(super) fn stragglers(&mut self, now: Duration, at: Timestamp) -> Option<Finding> {
-        let due = self.say.is_some_and(|say| now >= say) && !self.said;
-        if !due || self.missing.is_empty() {
-            return None;
-        }
+    pub(super) fn stragglers(
+        &mut self,
+        seats: &Seats,
+        now: Duration,
+        at: Timestamp,
+    ) -> Option<Finding> {
+        self.due().filter(|due| now >= *due)?;
         self.said = true;
-        Some(words::stragglers(&self.missing, self.size, self.first, at))
+        let missing = words::names(&self.missing, seats);
+        let count = (self.missing.len(), self.size);
+        (!self.missing.is_empty()).then(|| words::stragglers(count, &missing, self.first, at))
     }
 }

@@ -255,12 +255,16 @@ impl Pc {
         self.doubt = None;
     }
 
+    /// When it is in doubt, if no sign of life comes before; at once while its connection is gone.
+    pub(super) fn doubtful_at(&self) -> Option<Duration> {
+        let missed = self.online && self.told.is_none();
+        let lost = self.lost.map(|lost| lost.at);
+        missed.then(|| lost.unwrap_or(self.heard + DOUBT))
+    }
+
     /// Whether it is to be probed now.
     pub(super) fn ask(&mut self, now: Duration) -> bool {
-        let doubtful = self.online
-            && self.told.is_none()
-            && (self.lost.is_some() || self.silent_for(now) >= DOUBT);
-        if !doubtful {
+        if self.doubtful_at().is_none_or(|doubtful| now < doubtful) {
             self.doubt = None;
             return false;
         }
@@ -312,11 +316,19 @@ pub(crate) enum Arrival {
         /// How long it had been silent, when that was told.
         gone_for: Option<Duration>,
     },
-    /// It is there as before; whether what it sees has changed.
-    Same {
-        /// Whether it says now for the first time that it does not see everything.
-        blind: bool,
-    },
+    /// It is there as before.
+    Same(Sight),
+}
+
+/// How what an agent sees has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Not at all.
+    Unchanged,
+    /// It does not see everything, or something else than before.
+    Partial,
+    /// It sees everything again.
+    Full,
 }
 
 impl Arrival {
@@ -342,9 +354,12 @@ impl Arrival {
                     gone_for: None,
                 }
             }
-            Some(pc) => Self::Same {
-                blind: blind && (!pc.degraded || status.lab.reason == Reason::DegradedChanged),
-            },
+            Some(pc) => Self::Same(match (pc.degraded, blind) {
+                (true, false) => Sight::Full,
+                (false, true) => Sight::Partial,
+                (true, true) if status.lab.reason == Reason::DegradedChanged => Sight::Partial,
+                _ => Sight::Unchanged,
+            }),
         }
     }
 }

@@ -417,7 +417,7 @@ fn without_the_broker_nobody_is_judged_and_who_does_not_come_back_is_told_after_
 #[test]
 fn an_expected_pc_that_never_comes_is_told_once() {
     let mut room = Room::of(&[PC33]);
-    room.silence.expect([ip(PC33), ip(PC34)], room.now);
+    room.silence.expect(&[ip(PC33), ip(PC34)].into(), room.now);
     room.pass(29.0);
     assert_eq!(room.take(), []);
     room.pass(60.0);

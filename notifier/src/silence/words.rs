@@ -10,8 +10,8 @@ use labwatch_contract::{
 };
 
 use super::{
-    Seen,
-    pc::{Arrival, Cause, Who},
+    Seats, Seen,
+    pc::{Arrival, Cause, Sight, Who},
 };
 use crate::rules::{Finding, Rule, some};
 
@@ -20,6 +20,7 @@ pub(crate) const SUBJECT: &str = "agent";
 const CAME: Rule = Rule::ending(SUBJECT, "agent-online", "PC connected");
 const PARTLY_BLIND: Rule =
     Rule::lasting(SUBJECT, "agent-degraded", "Agent does not see everything");
+const SEES_ALL: Rule = Rule::ending(SUBJECT, "agent-sees-all", "Agent sees everything again");
 const STOPPED: Rule = Rule::lasting(SUBJECT, "agent-offline", "PC gone");
 const SHUTDOWN: Rule = Rule::lasting(SUBJECT, "agent-shutdown", "PC shut down");
 const KILLED: Rule = Rule::lasting(SUBJECT, "agent-killed", "Agent ended without a farewell");
@@ -27,6 +28,7 @@ const FROZEN: Rule = Rule::lasting(SUBJECT, "agent-frozen", "Agent does not move
 const UNREACHABLE: Rule = Rule::lasting(SUBJECT, "agent-unreachable", "PC out of reach");
 const NOT_BACK: Rule = Rule::lasting(SUBJECT, "agent-not-back", "PC not back after the broker");
 const NEVER_SEEN: Rule = Rule::lasting(SUBJECT, "agent-never-seen", "Expected PC never seen");
+const NOT_EXPECTED: Rule = Rule::ending(SUBJECT, "agent-not-expected", "PC no longer expected");
 const MOVED: Rule = Rule::ending(SUBJECT, "agent-moved", "PC has another address");
 const MANY: Rule = Rule::lasting("agents", "agents-silent", "Many PCs gone at once");
 const ALL_BACK: Rule = Rule::ending("agents", "agents-back", "All PCs back");
@@ -34,6 +36,7 @@ const ALL_BACK: Rule = Rule::ending("agents", "agents-back", "All PCs back");
 pub(crate) const RULES: &[Rule] = &[
     CAME,
     PARTLY_BLIND,
+    SEES_ALL,
     STOPPED,
     SHUTDOWN,
     KILLED,
@@ -41,6 +44,7 @@ pub(crate) const RULES: &[Rule] = &[
     UNREACHABLE,
     NOT_BACK,
     NEVER_SEEN,
+    NOT_EXPECTED,
     MOVED,
     MANY,
     ALL_BACK,
@@ -56,8 +60,19 @@ pub(super) fn came(address: IpAddr, status: &Status, news: Arrival) -> Option<Fi
         .collect();
     let blind = some(&blind);
     let mut text = match news {
-        Arrival::Same { blind: false } => return None,
-        Arrival::Same { blind: true } => "connected".into(),
+        Arrival::Same(Sight::Unchanged) => return None,
+        Arrival::Same(Sight::Full) => {
+            let rule = (SEES_ALL, Severity::Info);
+            let text = "connected, sees everything again";
+            return Some(about(
+                address,
+                &Who::of(status),
+                rule,
+                text,
+                status.timestamp,
+            ));
+        }
+        Arrival::Same(Sight::Partial) => "connected".into(),
         Arrival::New { retained, gone_for } => {
             format!("connected{}", how(status, retained, gone_for))
         }
@@ -210,9 +225,17 @@ pub(super) fn heard_again(
     about(address, who, (CAME, Severity::Info), &text, at)
 }
 
-/// PCs that are silent together.
+/// A PC that was told as missing has no seat any more.
+pub(super) fn not_expected(address: IpAddr, at: Timestamp) -> Finding {
+    let rule = (NOT_EXPECTED, Severity::Info);
+    let text = "no longer expected: it has no seat in the policy any more";
+    about(address, &Who::default(), rule, text, at)
+}
+
+/// PCs that are silent together, so many, called `missing`.
 pub(super) fn many(
-    missing: &BTreeSet<IpAddr>,
+    count: usize,
+    missing: &str,
     first: IpAddr,
     cause: Cause,
     at: Timestamp,
@@ -241,33 +264,37 @@ pub(super) fn many(
         Cause::Frozen => "silent at once",
         _ => "gone at once",
     };
-    let message = format!("{} PCs {state}: {text} ({})", missing.len(), names(missing));
+    let message = format!("{count} PCs {state}: {text} ({missing})");
     lab(MANY, severity, first, message, at)
 }
 
 /// All of them are back.
 pub(super) fn all_back(size: usize, first: IpAddr, away: Duration, at: Timestamp) -> Finding {
-    let message = format!("all {size} PCs are back after {} s", away.as_secs());
+    let message = match size {
+        0 => "none of the missing PCs is expected any more".into(),
+        size => format!("all {size} PCs are back after {} s", away.as_secs()),
+    };
     lab(ALL_BACK, Severity::Info, first, message, at)
 }
 
-/// Some of them are not.
+/// So many of so many are not, called `missing`.
 pub(super) fn stragglers(
-    missing: &BTreeSet<IpAddr>,
-    size: usize,
+    (count, size): (usize, usize),
+    missing: &str,
     first: IpAddr,
     at: Timestamp,
 ) -> Finding {
-    let message = format!(
-        "{} of {size} PCs are still gone: {}",
-        missing.len(),
-        names(missing)
-    );
+    let message = format!("{count} of {size} PCs are still gone: {missing}");
     lab(MANY, Severity::Technical, first, message, at)
 }
 
-fn names(addresses: &BTreeSet<IpAddr>) -> String {
-    some(&addresses.iter().collect::<Vec<_>>())
+/// The first few PCs by their seats, where they have one, else by their addresses.
+pub(super) fn names(addresses: &BTreeSet<IpAddr>, seats: &Seats) -> String {
+    let called = |address: &IpAddr| match seats.get(address) {
+        Some(seat) => seat.clone(),
+        None => address.to_string(),
+    };
+    some(&addresses.iter().map(called).collect::<Vec<_>>())
 }
 
 fn lab(rule: Rule, severity: Severity, first: IpAddr, message: String, time: Timestamp) -> Finding {

@@ -93,6 +93,7 @@ fn a_restarted_notifier_says_what_is_open_and_repeats_nothing() {
     broker.publish(USB, &stick("A1"));
     first.line("serial A1");
     eventually("the incident on the board", || !ids(&broker).is_empty());
+    let id = ids(&broker).remove(0);
     first.running.signal("TERM");
     assert_eq!(first.running.end().code(), Some(0));
 
@@ -102,6 +103,13 @@ fn a_restarted_notifier_says_what_is_open_and_repeats_nothing() {
     broker.publish(USB, &stick("A1"));
     broker.publish(USB, &stick("B2"));
     second.line("serial B2");
+    let gone = lab::with(&stick("A1"), "/event/action", json!("device-disconnected"));
+    broker.publish(USB, &gone);
+    assert!(second.line("serial A1").contains("usb device disconnected"));
+    eventually("the end on the board, with what was counted before", || {
+        let board = broker.retained(&format!("lab/alerts/{id}"));
+        board.contains("resolved") && board.contains("\"count\":2")
+    });
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl Exam {
         let text = format!("seats = \"room.csv\"\n{shipped}\n{EXAM}");
         let policy = file::read(&text, |_| Ok(seats.clone())).unwrap();
         let mut inbox = Inbox::new(Root::default());
-        inbox.set_policy(policy, Duration::ZERO);
+        let at = START.parse().unwrap();
+        inbox.set_policy(policy, Duration::ZERO, at);
         Self {
             inbox,
             incidents: Incidents::default(),

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::IpAddr, ops::Range, time::Duration};
 
 use ipnet::IpNet;
 use labwatch_contract::{
-    policy::{Allowed, Level, Seat},
+    policy::{Allowed, Level, Seat, Unfit, is_of_a_site},
     time::Timestamp,
 };
 use toml::{
@@ -99,7 +99,7 @@ fn ports(value: &DeValue<'_>) -> Result<Vec<u16>, String> {
 }
 
 /// A network in CIDR notation, or one address.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
+fn network(text: &str) -> Result<IpNet, String> {
     let address = || {
         text.parse()
             .map(|ip: IpAddr| IpNet::from(ip.to_canonical()))
@@ -108,6 +108,16 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         .map(|network: IpNet| network.trunc())
         .or_else(|_| address())
         .map_err(|_| format!("{text:?} is neither an address nor a network such as 10.0.0.0/24"))
+}
+
+/// A network that may count as local.
+pub(super) fn local_network(text: &str) -> Result<IpNet, String> {
+    let network = network(text)?;
+    if is_of_a_site(&network) {
+        Ok(network)
+    } else {
+        Err(Unfit::TooWide(network).to_string())
+    }
 }
 
 /// A name as DNS has it, lower case; `*.` in front says what is meant anyway.

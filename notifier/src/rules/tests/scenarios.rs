@@ -1,56 +1,93 @@
 //! Rules that remember: what several messages make together, in virtual time.
 
-use std::time::Duration;
-
 use labwatch_contract::{policy::Policy, topic::Root};
 
 use super::*;
 use crate::{inbox::Inbox, policy::file};
 
 /// A lab whose messages come at times of the test's choice.
-struct Lab {
-    inbox: Inbox,
+pub(super) struct Lab {
+    pub(super) inbox: Inbox,
     second: i64,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             inbox: Inbox::new(Root::default()),
             second: 0,
         }
     }
 
-    fn with_policy(text: &str) -> Self {
+    pub(super) fn with_policy(text: &str) -> Self {
         let mut lab = Self::new();
-        lab.inbox.set_policy(policy(text), Duration::ZERO);
+        lab.set_policy(text);
         lab
+    }
+
+    pub(super) fn set_policy(&mut self, text: &str) -> Vec<Finding> {
+        let (now, at) = (self.now(), self.at());
+        self.inbox.set_policy(policy(text), now, at)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        Duration::from_secs(self.second.unsigned_abs())
+    }
+
+    pub(super) fn at(&self) -> Timestamp {
+        let start: Timestamp = "2026-11-22T09:31:05Z".parse().unwrap();
+        Timestamp::from_unix_ms(start.unix_ms() + self.second * 1000).unwrap()
     }
 
     /// The finding of a message `after` seconds; none or one.
     #[track_caller]
-    fn hear(&mut self, after: i64, ip: &str, leaf: &str, payload: &[u8]) -> Option<Finding> {
-        self.second += after;
-        let start: Timestamp = "2026-11-22T09:31:05Z".parse().unwrap();
-        let at = Timestamp::from_unix_ms(start.unix_ms() + self.second * 1000).unwrap();
-        let payload = lab::with(payload, "/@timestamp", json!(at.to_string()));
-        let seen = Seen {
-            at,
-            now: Duration::from_secs(self.second.unsigned_abs()),
-            retained: false,
-        };
-        let mut found = self
-            .inbox
-            .handle(&format!("lab/{ip}/{leaf}"), &payload, seen);
+    pub(super) fn hear(
+        &mut self,
+        after: i64,
+        ip: &str,
+        leaf: &str,
+        payload: &[u8],
+    ) -> Option<Finding> {
+        let mut found = self.hear_all(after, ip, leaf, payload);
         assert!(found.len() <= 1, "{found:#?}");
         found.pop()
     }
 
-    fn contact(&mut self, ip: &str, payload: &[u8]) -> Option<Finding> {
+    /// All findings of a message.
+    fn hear_all(&mut self, after: i64, ip: &str, leaf: &str, payload: &[u8]) -> Vec<Finding> {
+        self.second += after;
+        let at = self.at();
+        let payload = lab::with(payload, "/@timestamp", json!(at.to_string()));
+        let seen = Seen {
+            at,
+            now: self.now(),
+            retained: false,
+        };
+        self.inbox
+            .handle(&format!("lab/{ip}/{leaf}"), &payload, seen)
+    }
+
+    pub(super) fn contact(&mut self, ip: &str, payload: &[u8]) -> Option<Finding> {
         self.hear(1, ip, "net/intranet", payload)
     }
 
-    fn online(&mut self, ip: &str) {
+    /// What is told while time passes and these PCs beat.
+    pub(super) fn pass(&mut self, seconds: i64, beating: &[&str]) -> Vec<Finding> {
+        let mut told = Vec::new();
+        for second in 0..seconds {
+            for ip in beating.iter().filter(|_| second % 2 == 0) {
+                told.extend(self.hear(0, ip, "health", &lab::health(ip, json!({}))));
+            }
+            for half in 0..2 {
+                let now = self.now() + Duration::from_millis(500 * half);
+                told.extend(self.inbox.handle_timeout(now, self.at()).findings);
+            }
+            self.second += 1;
+        }
+        told
+    }
+
+    pub(super) fn online(&mut self, ip: &str) {
         let hello = lab::status(ip, "online", "started", 1);
         self.hear(1, ip, "status", &hello).unwrap();
     }
@@ -584,8 +621,16 @@ fn outside_the_exam_nothing_is_an_alarm_and_who_comes_and_goes_is_still_told() {
         )
         .unwrap();
     assert_eq!(gone.severity, Severity::Info);
-    let during = lab.hear(1800, PC33, "usb", &stick);
-    assert_eq!(during.unwrap().severity, Severity::Warning);
+    let during = lab.hear_all(1800, PC33, "usb", &stick);
+    let told: Vec<_> = during
+        .iter()
+        .map(|one| (one.rule.id, one.severity))
+        .collect();
+    let [gone, stick] = [
+        ("agent-offline", Severity::Warning),
+        ("usb-storage", Severity::Warning),
+    ];
+    assert_eq!(told, [gone, stick, stick], "what lasts, and what is new");
 }
 
 #[test]
@@ -634,6 +679,15 @@ fn a_pc_that_is_gone_stays_an_incident_until_it_is_back() {
         .filter(|rule| rule.course == Course::Ending)
         .map(|rule| rule.id)
         .collect();
-    assert_eq!(ended, ["agent-online", "agent-moved", "agents-back"]);
+    assert_eq!(
+        ended,
+        [
+            "agent-online",
+            "agent-sees-all",
+            "agent-not-expected",
+            "agent-moved",
+            "agents-back"
+        ]
+    );
     assert!(silent.iter().all(|rule| rule.course != Course::Passing));
 }

@@ -1,0 +1,76 @@
+//! What still lasts when the exam begins: a stick that was plugged in a minute before, a VPN, a PC that is gone.
+//!
+//! Outside the exam it is recorded and not alarmed; what has not ended by its beginning is told then, as grave as it
+//! is. Bounded: the newest 2,048.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use labwatch_contract::{alert::Severity, time::Timestamp};
+
+use super::{Course, Finding, Rules};
+
+const MOST: usize = 2048;
+
+/// What an incident is about.
+type Matter = (Option<IpAddr>, &'static str, String);
+
+/// What began outside the exam and has not ended.
+#[derive(Debug, Default)]
+pub(super) struct Lasting {
+    findings: BTreeMap<Matter, Finding>,
+}
+
+impl Lasting {
+    fn begins(&mut self, finding: &Finding) {
+        if self.findings.len() < MOST {
+            self.findings.insert(matter(finding), finding.clone());
+        }
+    }
+
+    fn ends(&mut self, finding: &Finding) {
+        if !self.findings.is_empty() {
+            self.findings.remove(&matter(finding));
+        }
+    }
+}
+
+fn matter(finding: &Finding) -> Matter {
+    let address = finding.host.as_ref().map(|host| host.ip);
+    (address, finding.rule.subject, finding.object.clone())
+}
+
+impl Rules {
+    /// Findings as the policy wants them, see [`Rules::dress`]; what lasts is remembered for the exam's beginning.
+    pub(crate) fn admit(
+        &mut self,
+        findings: impl IntoIterator<Item = Finding>,
+        came: Timestamp,
+    ) -> Vec<Finding> {
+        let mut dressed = Vec::new();
+        for finding in findings {
+            let in_force = self.book.is_in_force(finding.time, came);
+            match finding.rule.course {
+                Course::Lasting if !in_force && finding.severity > Severity::Info => {
+                    self.lasting.begins(&finding);
+                }
+                Course::Lasting | Course::Ending => self.lasting.ends(&finding),
+                Course::Passing => {}
+            }
+            dressed.extend(self.dress(finding, came));
+        }
+        dressed
+    }
+
+    /// Once the exam has begun by `at`, what has lasted since before.
+    pub(crate) fn begin(&mut self, at: Timestamp) -> Vec<Finding> {
+        if self.lasting.findings.is_empty() || !self.book.is_in_force(at, at) {
+            return Vec::new();
+        }
+        let lasting = std::mem::take(&mut self.lasting.findings);
+        let told = lasting.into_values().filter_map(|mut finding| {
+            finding.message += "; from before the exam, and still so";
+            self.dress(finding, at)
+        });
+        told.collect()
+    }
+}

@@ -1,0 +1,86 @@
+//! What comes of the local conversations of one PC, by its traffic reports: nothing, an exchange, a lasting one.
+//!
+//! Bounded: 64 peers. Those that a report does not name as active have ended.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use labwatch_contract::event::report::PeerTotals;
+
+use super::{EXCHANGE, SUSTAINED};
+use crate::rules::{Finding, Rule, usb::size};
+
+const MOST_PEERS: usize = 64;
+/// So many reports in a row with data both ways, or so many bytes, are a lasting exchange.
+const REPORTS: u32 = 3;
+const MANY_BYTES: u64 = 1_000_000;
+
+/// The local conversations of one PC that are no part of the exam.
+#[derive(Debug, Default)]
+pub(in crate::rules) struct Conversations {
+    open: BTreeMap<IpAddr, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Its last finding.
+    finding: Finding,
+    reports: u32,
+    bytes: u64,
+}
+
+impl Conversations {
+    /// A conversation with a peer was told of.
+    pub(super) fn remember(&mut self, peer: IpAddr, finding: &Finding) {
+        if self.open.len() < MOST_PEERS || self.open.contains_key(&peer) {
+            let open = self.open.entry(peer).or_insert_with(|| Open {
+                finding: finding.clone(),
+                reports: 0,
+                bytes: 0,
+            });
+            open.finding = finding.clone();
+        }
+    }
+
+    /// What a report makes of the conversations; those it does not name have ended.
+    pub(super) fn grade(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
+        let active = |totals: &&PeerTotals| totals.sent_packets > 0 && totals.received_packets > 0;
+        let active: BTreeMap<IpAddr, &PeerTotals> = peers
+            .iter()
+            .filter(active)
+            .map(|totals| (totals.ip.to_canonical(), totals))
+            .collect();
+        self.open
+            .retain(|peer, open| open.reports == 0 || active.contains_key(peer));
+        let mut graded = Vec::new();
+        for (peer, totals) in active {
+            if let Some(open) = self.open.get_mut(&peer) {
+                graded.extend(open.add(totals));
+            }
+        }
+        graded
+    }
+}
+
+impl Open {
+    fn add(&mut self, totals: &PeerTotals) -> Option<(Rule, Finding, String)> {
+        let was_sustained = self.is_sustained();
+        let bytes = totals.sent_bytes.saturating_add(totals.received_bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.reports = self.reports.saturating_add(1);
+        let rule = match (self.is_sustained(), self.reports) {
+            (true, _) if !was_sustained => SUSTAINED,
+            (false, 1) => EXCHANGE,
+            _ => return None,
+        };
+        let sums = format!(
+            "{} sent, {} received",
+            size(totals.sent_bytes),
+            size(totals.received_bytes)
+        );
+        Some((rule, self.finding.clone(), sums))
+    }
+
+    fn is_sustained(&self) -> bool {
+        self.reports >= REPORTS || self.bytes >= MANY_BYTES
+    }
+}
