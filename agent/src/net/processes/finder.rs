@@ -25,6 +25,9 @@ use crate::net::flows::{Found, Owner, PROGRAM_WAIT, Socket, Ticket};
 /// Before the question a program may have ended whose packet it is about, and after it one whose socket is closed: so long.
 const MARGIN: Duration = Duration::from_millis(60);
 const MOST_PUT_OFF: usize = 64;
+/// After a search in other network namespaces that found nothing none follows for so long; twice as long after each further one.
+const SHORTEST_REST: Duration = Duration::from_millis(10);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 const CLOSED: &str =
     "no socket of this PC has it any more: closed already, or of a container or virtual machine";
@@ -60,6 +63,7 @@ pub(super) struct Finder {
     programs: Programs,
     users: Users,
     put_off: Vec<PutOff>,
+    abroad: Rest,
 }
 
 impl Finder {
@@ -80,6 +84,7 @@ impl Finder {
             programs: Programs::new(monotonic()),
             users: Users::default(),
             put_off: Vec::new(),
+            abroad: Rest::default(),
         }
     }
 
@@ -161,7 +166,7 @@ impl Finder {
             ),
             (None, Direction::Ingress) => Location::Nobody,
             (None, _) => {
-                let row = self.holders.translated(socket, question.asked + MARGIN);
+                let row = self.look_abroad(question);
                 row.map_or(Location::Closed(None), |row| {
                     open(&row, Attribution::Polled)
                 })
@@ -169,6 +174,19 @@ impl Finder {
             // Of a socket that nobody has any more, older kernels say that it is root's.
             (Some(entry), _) => Location::Closed(Some(entry.uid).filter(|&uid| uid != 0)),
         }
+    }
+
+    /// Each table costs the kernel a walk over millions of places. So it is read only where packets of other namespaces can leave
+    /// by this PC at all, and rarely when it is read in vain: a flood may consist of packets that belong to no socket.
+    fn look_abroad(&mut self, question: &Question) -> Option<tables::Row> {
+        if !self.abroad.is_over(monotonic()) {
+            return None;
+        }
+        let until = question.asked + MARGIN;
+        let look = || self.holders.translated(&question.socket, until);
+        let row = holders::forwards(&question.socket).then(look).flatten();
+        self.abroad.begin(row.is_some(), monotonic());
+        row
     }
 
     fn conclude(
@@ -256,6 +274,32 @@ impl Finder {
 
     fn nobody(&mut self, uid: Option<u32>, reason: &'static str) -> Owner {
         self.owner(Program::default(), uid, Attribution::None, Some(reason))
+    }
+}
+
+/// How long not to search again.
+#[derive(Debug, Default)]
+struct Rest {
+    until: Duration,
+    length: Duration,
+}
+
+impl Rest {
+    fn is_over(&self, now: Duration) -> bool {
+        now >= self.until
+    }
+
+    /// After a search that ended at `now`.
+    fn begin(&mut self, has_found: bool, now: Duration) {
+        let is_long_ago = now.saturating_sub(self.until) > LONGEST_REST;
+        self.length = if has_found {
+            Duration::ZERO
+        } else if is_long_ago {
+            SHORTEST_REST
+        } else {
+            (self.length * 2).clamp(SHORTEST_REST, LONGEST_REST)
+        };
+        self.until = now + self.length;
     }
 }
 

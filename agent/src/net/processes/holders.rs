@@ -129,6 +129,17 @@ impl Holders {
     }
 }
 
+/// Whether this PC forwards packets of a socket's family, over whichever interface (`Documentation/networking/ip-sysctl`).
+pub(super) fn forwards(socket: &Socket) -> bool {
+    let family = if socket.own.is_ipv4() { "ipv4" } else { "ipv6" };
+    let interfaces = fs::read_dir(format!("/proc/sys/net/{family}/conf"));
+    let mut settings = interfaces.into_iter().flatten().flatten();
+    settings.any(|interface| {
+        let setting = fs::read_to_string(interface.path().join("forwarding"));
+        setting.is_ok_and(|setting| setting.trim() != "0")
+    })
+}
+
 /// Texts of the tables that may hold a socket; an IPv4 conversation may belong to a socket of IPv6.
 pub(super) fn table(process: &str, socket: &Socket) -> [String; 2] {
     let name = tables::name(socket.protocol);

@@ -115,3 +115,24 @@ fn the_only_program_of_its_user_that_ended_with_its_socket_is_named_and_not_call
         (Attribution::Polled, Some(ENDED))
     );
 }
+
+#[test]
+fn searches_in_vain_become_rare_and_one_that_finds_ends_that() {
+    let mut rest = Rest::default();
+    let mut now = Duration::from_secs(60);
+    let mut rests = Vec::new();
+    for _ in 0..9 {
+        assert!(rest.is_over(now));
+        rest.begin(false, now);
+        assert!(!rest.is_over(now));
+        rests.push((rest.until - now).as_millis());
+        now = rest.until;
+    }
+    assert_eq!(rests, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+    rest.begin(true, now);
+    assert!(rest.is_over(now));
+    rest.begin(false, now);
+    assert_eq!(rest.until, now + SHORTEST_REST);
+    rest.begin(false, now + LONGEST_REST * 3);
+    assert_eq!(rest.length, SHORTEST_REST);
+}
