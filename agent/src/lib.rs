@@ -44,7 +44,10 @@ use labwatch_link::{
     session::{SessionSettings, session},
     settings::Connection,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -118,15 +121,30 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         net_health,
         stop.clone(),
     );
-    let sensors = async {
-        // A network side that fails ends the others too; systemd starts all of them again.
-        let network = async { network.await.inspect_err(|_| stop.cancel()) };
-        tokio::join!(devices, network).1
-    };
     service::ready();
-    let piped = pipeline.run(taken, publisher, incoming);
-    let ((), (), sensed) = tokio::join!(session.run(), piped, sensors);
-    sensed
+    // Tasks of their own: what wakes the network side, a block of packets, does not go through all the others.
+    let mut others = JoinSet::new();
+    others.spawn(session.run());
+    others.spawn(pipeline.run(taken, publisher, incoming));
+    others.spawn(devices);
+    all_ended(network, others, &stop).await
+}
+
+/// A part that fails ends the others too; systemd starts all of them again.
+async fn all_ended(
+    network: impl Future<Output = anyhow::Result<()>>,
+    mut others: JoinSet<()>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let network = async { network.await.inspect_err(|_| stop.cancel()) };
+    let others = async {
+        while let Some(ended) = others.join_next().await {
+            ended.inspect_err(|_| stop.cancel())?;
+        }
+        anyhow::Ok(())
+    };
+    let (network, others) = tokio::join!(network, others);
+    network.and(others)
 }
 
 fn session_settings(connection: Connection) -> SessionSettings {

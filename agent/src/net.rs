@@ -9,6 +9,7 @@
 
 #[expect(clippy::disallowed_methods, reason = "shell: reads packets")]
 mod capture;
+mod clock_bell;
 pub mod flows;
 pub mod gaps;
 #[expect(

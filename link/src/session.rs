@@ -46,7 +46,7 @@ pub const FAREWELL: Duration = Duration::from_secs(3);
 /// Incoming packets may be larger than what our broker takes: an endless reconnect would follow otherwise.
 const MAX_INCOMING: usize = 2 * MAX_PACKET;
 /// How often it is checked that the address of the connection is still ours.
-const ADDRESS_CHECK: Duration = Duration::from_secs(1);
+const ADDRESS_CHECK: Duration = Duration::from_secs(2);
 /// A connection that lived as long was a success.
 const STABLE: Duration = Duration::from_secs(10);
 

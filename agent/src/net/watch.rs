@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Moment,
     capture::{self, Capture, Ready},
+    clock_bell::ClockBell,
     flows::{Flows, Output, Owner, Ticket},
     gaps::Gaps,
     links::{self, Bell},
@@ -34,11 +35,9 @@ use crate::degraded::Degraded;
 
 /// Files that no bell rings for (the resolver's) are read so often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Sleep is noticed so soon after it, and no later.
-const BETWEEN_CLOCKS: Duration = Duration::from_secs(2);
 /// An interface that could not be captured is tried again after this.
 const RETRY: Duration = Duration::from_secs(30);
-/// Between two looks whether they do.
+/// At the end, between two looks for the last frames.
 const BETWEEN_SETTLE: Duration = Duration::from_millis(20);
 /// Longest wait for the receiver of the last report.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -77,6 +76,7 @@ pub async fn watch(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let bell = Bell::new()?;
+    let clock_bell = ClockBell::new()?;
     let (processes, mut owners) = processes::start()?;
     let (lookup, mut names) = lookup::start()?;
     let mut outside = Outside {
@@ -96,6 +96,7 @@ pub async fn watch(
             biased;
             () = stop.cancelled() => break,
             news = bell.rung() => watch.handle_news(news),
+            () = clock_bell.rung() => watch.notice_sleep(watch.clock.now()),
             Ok(()) = broker.changed() => watch.set_broker(*broker.borrow()),
             Ok(()) = local_networks.changed() => watch.apply_networks(),
             Some((ticket, owner)) = owners.recv() => watch.handle_owner(ticket, owner),
@@ -158,7 +159,8 @@ struct Watch {
     /// Differences between captures and counters that have been told, by interface.
     told_unread: HashMap<u32, i64>,
     report_at: Duration,
-    settle_until: Option<Duration>,
+    /// When the report was due that now waits for its last frames.
+    settle_since: Option<Duration>,
 }
 
 impl Watch {
@@ -185,7 +187,7 @@ impl Watch {
             looked_time: clock.now().time,
             reported_time: clock.now().time,
             told_unread: HashMap::new(),
-            settle_until: None,
+            settle_since: None,
         }
     }
 
@@ -206,11 +208,7 @@ impl Watch {
     }
 
     fn until_next(&self) -> Duration {
-        let own = [
-            self.look_at,
-            self.report_at,
-            self.clock.now().uptime + BETWEEN_CLOCKS,
-        ];
+        let own = [self.look_at, self.report_at];
         let openings = self.captures.iter().filter_map(Capture::openings_due);
         let next = own
             .into_iter()
@@ -262,6 +260,9 @@ impl Watch {
             self.lose(at, &error);
         }
         self.tell_health();
+        if self.settle_since.is_some() {
+            self.report_when_settled(self.clock.now().uptime);
+        }
     }
 
     fn read_openings(&mut self, at: usize) {

@@ -2,27 +2,30 @@
 
 use std::{fmt::Display, sync::atomic::Ordering, time::Duration};
 
-use super::{BETWEEN_SETTLE, Watch};
+use super::Watch;
 use crate::net::{
     capture::{Capture, LONGEST_WAY},
     gaps::{self, Gap},
     links, report, surroundings,
 };
 
-/// A report waits so long for a moment in which frames read and the interfaces' counters agree.
+/// A report waits so long for a moment in which frames read and the interfaces' counters agree; then for the next frames, so
+/// that its rates go up to its end.
 const SETTLE: Duration = LONGEST_WAY;
 /// Word for an interface that cannot be captured.
 const NO_CAPTURE: &str = "no-capture";
 
 impl Watch {
+    /// Called when a report is due, after each read from then on, and when none comes.
     pub(super) fn report_when_settled(&mut self, now: Duration) {
-        let until = *self.settle_until.get_or_insert(now + SETTLE);
-        if now < until && !self.is_settled() {
-            self.report_at = now + BETWEEN_SETTLE;
+        let since = *self.settle_since.get_or_insert(now);
+        let waited = now.saturating_sub(since);
+        if waited < SETTLE && !self.is_settled() {
+            self.report_at = since + SETTLE + LONGEST_WAY;
             return;
         }
-        self.settle_until = None;
-        self.report_at = now + self.settings.report_every;
+        self.settle_since = None;
+        self.report_at = now.max(since + self.settings.report_every);
         self.report();
     }
 
