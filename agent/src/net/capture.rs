@@ -34,14 +34,14 @@ use super::{
 use crate::ready::register;
 
 /// Milliseconds after which the kernel hands over a block that is not full.
-const BLOCK_TIME: i32 = 200;
+const BLOCK_TIME: i32 = 1000;
 /// The longest time between a frame and [`Capture::read`] of it, where the reader keeps up; also after the interface has gone.
-pub(super) const LONGEST_WAY: Duration = Duration::from_millis(400);
+pub(super) const LONGEST_WAY: Duration = Duration::from_millis(1200);
 const BATCH: usize = 2048;
 /// Ethernet with two tags, IPv6 with an extension header, and TCP's flags; or IPv4 with all options.
 const SNAPLEN: i32 = 128;
-/// Bytes; the ring counts as the agent's memory, once an interface. Some 18,000 frames.
-const RING: i32 = 4 * 1024 * 1024;
+/// Bytes; the ring counts as the agent's memory, once an interface. Twelve blocks, some 14,000 frames.
+const RING: i32 = 3 * 1024 * 1024;
 const BETWEEN_STATISTICS: Duration = Duration::from_secs(1);
 
 /// An open capture.
@@ -155,7 +155,7 @@ impl Capture {
             .map(|(now, before)| now.wrapping_sub(before))
     }
 
-    /// Reads what is there, at most [`BATCH`] frames; when none came, waits for the kernel again.
+    /// Reads what is there, some [`BATCH`] frames at most; when that was all, waits for the kernel again.
     ///
     /// # Errors
     /// When the interface has gone or went down: the capture is of no more use.
@@ -166,10 +166,14 @@ impl Capture {
     ) -> io::Result<()> {
         let mut counted = Counted::new(self.link, &mut self.bytes, now);
         let read = self.handle.try_io_mut(Interest::READABLE, |handle| {
-            match dispatch(handle, BATCH, |one| counted.take(&one, &mut each))? {
-                0 => Err(io::ErrorKind::WouldBlock.into()),
-                _ => Ok(()),
+            let mut count = 0;
+            while count < BATCH {
+                match dispatch(handle, BATCH, |one| counted.take(&one, &mut each))? {
+                    0 => return Err(io::ErrorKind::WouldBlock.into()),
+                    more => count += more,
+                }
             }
+            Ok(())
         });
         match read {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
@@ -235,6 +239,7 @@ impl<'a> Counted<'a> {
         }
     }
 
+    #[inline]
     fn take(&mut self, captured: &pcap::Packet<'_>, each: &mut impl FnMut(&Frame<'_>, Moment)) {
         *self.bytes += u64::from(captured.header.len);
         let frame = packet::parse(self.link, captured.data, captured.header.len);
@@ -272,6 +277,7 @@ impl Stamps {
         }
     }
 
+    #[inline]
     fn moment(&mut self, header: &pcap::PacketHeader) -> Moment {
         let seconds_ms = header.ts.tv_sec.saturating_mul(1000);
         let ms = seconds_ms.saturating_add(header.ts.tv_usec / 1000);

@@ -17,6 +17,7 @@ mod conversations;
 mod discovery;
 mod hearing;
 mod protocols;
+mod rates;
 mod sighting;
 mod totals;
 
@@ -139,9 +140,12 @@ impl Flows {
     pub fn set_surroundings(&mut self, here: &Surroundings, networks: Networks) {
         self.own = here.addresses().collect();
         self.time_servers = here.time_servers.iter().cloned().collect();
-        self.networks = networks;
-        self.networks.ntp_servers.extend(&self.time_servers_heard);
-        self.conversations.set_networks(&self.networks);
+        let mut networks = networks;
+        networks.ntp_servers.extend(&self.time_servers_heard);
+        if networks != self.networks {
+            self.networks = networks;
+            self.conversations.set_networks(&self.networks);
+        }
     }
 
     /// Frames of this interface will come. Called again when its addresses have changed.
@@ -195,7 +199,7 @@ impl Flows {
             self.tell_if_new(&seen, belonging, interface, now);
         }
         if hearing::is_worth_it(&packet, &seen, belonging.as_ref()) {
-            self.hear_names(&packet, belonging.as_ref(), now);
+            self.hear_names(&packet, &seen, belonging.as_ref(), now);
         }
     }
 
@@ -224,24 +228,41 @@ impl Flows {
             sent: seen.sent,
             len,
             scope: belonging.map(|one| one.scope).or_else(scope_of_others),
-            service_port: belonging.and_then(|one| one.conversation.service_port),
+            service_port: belonging.and_then(|one| one.service_port),
         };
-        self.totals.add(&share, now.uptime);
-        if let Some(belonging) = &belonging {
-            self.tell_if_new(&seen, belonging, interface, now);
+        let known_as = belonging.map(|one| one.peer).unwrap_or_default();
+        let peer = self.totals.add(&share, known_as, now.uptime);
+        if let Some(mut belonging) = belonging {
+            if peer != known_as {
+                belonging.peer = peer;
+                self.conversations.set_peer(&belonging, peer);
+            }
+            self.tell_if_new(&seen, &belonging, interface, now);
         }
     }
 
     /// The program of a conversation that is not told by itself is asked for as well: for the report, or the sum of a burst.
     fn tell_if_new(&mut self, seen: &Sighting, belonging: &Belonging, interface: u32, now: Moment) {
         let is_told = match belonging.scope {
-            Scope::Intranet => belonging.is_new && !self.is_own_broker(belonging),
-            Scope::Internet => self.totals.is_first_contact(seen.peer, now.uptime),
+            Scope::Intranet => belonging.is_new && !self.is_own_broker(seen, belonging),
+            Scope::Internet => {
+                let totals = &mut self.totals;
+                totals.is_first_contact(seen.peer, belonging.peer, now.uptime)
+            }
             _ => false,
         };
-        if !is_told && !belonging.is_new {
-            return;
+        if is_told || belonging.is_new {
+            self.tell_new(seen, belonging, (interface, is_told), now);
         }
+    }
+
+    fn tell_new(
+        &mut self,
+        seen: &Sighting,
+        belonging: &Belonging,
+        (interface, is_told): (u32, bool),
+        now: Moment,
+    ) {
         let socket = socket(seen, belonging.direction, interface);
         let told = is_told.then(|| {
             let owner = socket.is_none().then_some(Owner::Unknown);
@@ -254,7 +275,7 @@ impl Flows {
         let in_burst = is_told.then_some(belonging.scope);
         let ask = || {
             self.announcements
-                .ask(belonging.conversation, in_burst, now)
+                .ask(belonging.conversation(seen), in_burst, now)
         };
         if let Some(socket) = socket
             && let Some(ticket) = ticket.or_else(ask)
@@ -265,14 +286,15 @@ impl Flows {
     }
 
     /// Where the broker runs on this very PC, those who come to it are infrastructure as well.
-    fn is_own_broker(&self, belonging: &Belonging) -> bool {
+    fn is_own_broker(&self, seen: &Sighting, belonging: &Belonging) -> bool {
         let here =
             |broker: SocketAddr| broker.ip().is_loopback() || self.own.contains(&broker.ip());
         belonging.direction == Direction::Ingress
-            && belonging.conversation.protocol == protocol::TCP
-            && self.networks.broker.is_some_and(|broker| {
-                here(broker) && Some(broker.port()) == belonging.conversation.service_port
-            })
+            && seen.protocol == protocol::TCP
+            && self
+                .networks
+                .broker
+                .is_some_and(|broker| here(broker) && Some(broker.port()) == belonging.service_port)
     }
 
     fn find_name(&mut self, peer: IpAddr, now: Moment) {
@@ -362,7 +384,7 @@ impl Flows {
     pub fn end_interval(&mut self, now: Moment) {
         let taken = self.totals.take(&self.networks, now.uptime);
         let remarks = std::mem::take(&mut self.remarks);
-        let programs = self.programs(self.interval_start.uptime);
+        let programs = programs(&mut self.conversations, &self.own);
         let mut traffic = Traffic {
             start: self.interval_start.time,
             end: now.time,
@@ -389,29 +411,33 @@ impl Flows {
             .for_each(|one| self.tell(one));
     }
 
-    fn programs(&self, from: Duration) -> BTreeMap<IpAddr, BTreeSet<&str>> {
-        let mut programs = BTreeMap::<_, BTreeSet<_>>::new();
-        for (conversation, name) in self.conversations.programs_since(from) {
-            let is_own = self.own.contains(&conversation.source);
-            let peer = if is_own {
-                conversation.destination
-            } else {
-                conversation.source
-            };
-            programs.entry(peer).or_default().insert(name);
-        }
-        programs
-    }
-
     fn release(&mut self, now: Moment) {
         let released = self.announcements.release(&self.names, &self.networks, now);
         released.into_iter().for_each(|one| self.tell(one));
     }
 }
 
+/// The programs that took part in the interval's conversations, by peer.
+fn programs<'a>(
+    conversations: &'a mut Conversations,
+    own: &[IpAddr],
+) -> BTreeMap<IpAddr, BTreeSet<&'a str>> {
+    let mut programs = BTreeMap::<_, BTreeSet<_>>::new();
+    for (conversation, name) in conversations.take_programs() {
+        let is_own = own.contains(&conversation.source);
+        let peer = if is_own {
+            conversation.destination
+        } else {
+            conversation.source
+        };
+        programs.entry(peer).or_default().insert(name);
+    }
+    programs
+}
+
 fn opening(seen: &Sighting, belonging: &Belonging) -> Opening {
     Opening {
-        conversation: belonging.conversation,
+        conversation: belonging.conversation(seen),
         direction: belonging.direction,
         scope: belonging.scope,
         contact: seen.contact(),

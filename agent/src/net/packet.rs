@@ -96,6 +96,7 @@ impl TcpFlags {
 
 /// Reads the captured `bytes` of a frame that was `len` bytes long on the wire.
 #[must_use]
+#[inline]
 pub fn parse(link: LinkType, bytes: &[u8], len: u32) -> Frame<'_> {
     let content = match link::network_layer(link, bytes) {
         link::Network::Ip(bytes) => ip::parse(bytes).map_or(Content::Malformed, Content::Ip),

@@ -5,9 +5,14 @@
 //! The opener is told by TCP's SYN. Without one (the agent came later) the better-known port is the service; UDP is
 //! judged like that only as long as the agent may have missed its beginning, later whoever sent first has opened it.
 //! Both tables are bounded and forget what was longest silent; a packet of the past (the frames that are counted come later than
-//! those that open) makes nothing older.
+//! those that open) makes nothing older. A packet of a known flow costs one search at most: the flow knows the places of its
+//! conversation and its peer, and the flow of the packet before is tried first.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    time::Duration,
+};
 
 use labwatch_contract::{
     event::contact::Direction,
@@ -15,7 +20,7 @@ use labwatch_contract::{
 };
 
 use super::sighting::Sighting;
-use crate::net::recent::Recent;
+use crate::net::recent::{Recent, Slot};
 
 /// A conversation is new again after so long without a packet.
 pub const IDLE: Duration = Duration::from_secs(60);
@@ -39,18 +44,30 @@ pub(super) struct Conversation {
 /// What a packet belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Belonging {
-    pub(super) conversation: Conversation,
     pub(super) direction: Direction,
     pub(super) scope: Scope,
+    /// The port of the one who did not open.
+    pub(super) service_port: Option<u16>,
     /// The conversation begins with this packet.
     pub(super) is_new: bool,
     /// How many packets of its flow came before; counted to 255, for only a flow's beginning is of interest.
     pub(super) packets_before: u8,
     /// It was open before its first packet was seen: TCP without a SYN.
     pub(super) already_open: bool,
+    /// Its flow; nowhere for ICMP.
+    flow: Slot,
+    /// What [`Conversations::set_peer`] has said of the flow.
+    pub(super) peer: Slot,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+impl Belonging {
+    /// The conversation of the packet `seen`.
+    pub(super) fn conversation(&self, seen: &Sighting) -> Conversation {
+        conversation(seen, self.direction)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FiveTuple {
     own: IpAddr,
     peer: IpAddr,
@@ -64,13 +81,28 @@ struct Flow {
     direction: Direction,
     scope: Scope,
     packets_before: u8,
+    conversation: Slot,
+    /// Of its peer, in the table of sums.
+    peer: Slot,
+}
+
+#[derive(Debug)]
+struct Talk {
+    program: Option<String>,
+    /// The interval in which it was last heard of.
+    interval: u64,
 }
 
 /// The tables of flows and conversations.
 #[derive(Debug)]
 pub(super) struct Conversations {
     flows: Recent<FiveTuple, Flow>,
-    open: Recent<Conversation, Option<String>>,
+    /// The flow that the packet before belonged to.
+    newest: Option<(FiveTuple, Slot)>,
+    open: Recent<Conversation, Talk>,
+    /// Conversations heard of in this interval, and perhaps some that are forgotten.
+    heard: Vec<Slot>,
+    interval: u64,
     all_seen_from: Duration,
 }
 
@@ -78,7 +110,10 @@ impl Conversations {
     pub(super) fn new() -> Self {
         Self {
             flows: Recent::new(MOST_FLOWS),
+            newest: None,
             open: Recent::new(MOST_CONVERSATIONS),
+            heard: Vec::new(),
+            interval: 1,
             all_seen_from: IDLE,
         }
     }
@@ -89,43 +124,50 @@ impl Conversations {
     }
 
     /// Takes a packet in that [`Sighting::is_of_conversation`].
+    #[inline]
     pub(super) fn handle(
         &mut self,
         seen: &Sighting,
         networks: &Networks,
         now: Duration,
     ) -> Belonging {
-        let flow = self.flow(seen, networks, now);
-        let conversation = conversation(seen, flow.direction);
+        let (slot, flow) = self.flow(seen, networks, now);
         let is_told = matches!(flow.scope, Scope::Intranet | Scope::Internet);
-        let is_new = is_told && self.touch(conversation, now);
+        let is_new = is_told && self.touch(seen, slot, &flow, now);
         Belonging {
-            conversation,
             direction: flow.direction,
             scope: flow.scope,
+            service_port: service_port(seen, flow.direction),
             is_new,
             packets_before: flow.packets_before,
             already_open: is_new && seen.tcp_flags.is_some_and(|flags| !flags.is_handshake()),
+            flow: slot,
+            peer: flow.peer,
+        }
+    }
+
+    /// Keeps the place of the peer for the flow's next packet.
+    pub(super) fn set_peer(&mut self, belonging: &Belonging, peer: Slot) {
+        if let Some(flow) = self.flows.at_mut(belonging.flow) {
+            flow.value.peer = peer;
         }
     }
 
     /// Keeps the name of the program that takes part in a conversation.
     pub(super) fn set_program(&mut self, conversation: &Conversation, name: String) {
         if let Some(entry) = self.open.get_mut(conversation) {
-            entry.value = Some(name);
+            entry.value.program = Some(name);
         }
     }
 
-    /// Conversations heard of since `from`, with the program's name where it is known.
-    pub(super) fn programs_since(
-        &self,
-        from: Duration,
-    ) -> impl Iterator<Item = (&Conversation, &str)> {
-        let heard = self
-            .open
-            .iter()
-            .filter(move |(_, entry)| entry.last >= from);
-        heard.filter_map(|(key, entry)| Some((key, entry.value.as_deref()?)))
+    /// Conversations heard of since the last call, with the program's name where it is known.
+    pub(super) fn take_programs(&mut self) -> impl Iterator<Item = (&Conversation, &str)> {
+        self.interval += 1;
+        let heard = std::mem::take(&mut self.heard);
+        heard.into_iter().filter_map(|slot| {
+            let (conversation, talk) = self.open.at(slot)?;
+            Some((conversation, talk.value.program.as_deref()?))
+        })
     }
 
     /// Other networks, other scopes: also of flows that are already known.
@@ -135,61 +177,118 @@ impl Conversations {
         }
     }
 
-    pub(super) fn forget_silent(&mut self, now: Duration) {
-        if let Some(moment) = now.checked_sub(IDLE) {
-            self.flows.forget_before(moment);
-            self.open.forget_before(moment);
-        }
+    /// Returns how many flows and conversations it has looked at.
+    pub(super) fn forget_silent(&mut self, now: Duration) -> usize {
+        now.checked_sub(IDLE).map_or(0, |moment| {
+            self.flows.forget_before(moment) + self.open.forget_before(moment)
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.flows.is_empty() && self.open.is_empty()
     }
 
-    fn flow(&mut self, seen: &Sighting, networks: &Networks, now: Duration) -> Flow {
+    #[inline]
+    fn flow(&mut self, seen: &Sighting, networks: &Networks, now: Duration) -> (Slot, Flow) {
         if seen.icmp_type.is_some() {
             // An error notice and a ping between the same two are not of one scope.
-            let direction = opener_of_icmp(seen);
-            return Flow {
-                direction,
-                scope: networks.scope(&seen.contact()),
-                packets_before: 0,
-            };
+            let flow = Flow::new(opener_of_icmp(seen), networks.scope(&seen.contact()));
+            return (Slot::default(), flow);
         }
         let key = FiveTuple::new(seen);
+        let slot = match self.newest {
+            Some((newest, slot)) if newest == key => Some(slot),
+            _ => self.flows.find(&key),
+        };
         let opens = seen.tcp_flags.is_some_and(|flags| flags.opens());
-        let all_seen = now >= self.all_seen_from;
-        match self.flows.get_mut(&key) {
-            Some(known) if !opens && now.saturating_sub(known.last) < IDLE => {
-                known.last = known.last.max(now);
-                known.value.packets_before = known.value.packets_before.saturating_add(1);
-                known.value
-            }
-            _ => {
-                let scope = networks.scope(&seen.contact());
-                let flow = Flow {
-                    direction: opener(seen, all_seen),
-                    scope,
-                    packets_before: 0,
-                };
-                self.flows.insert(key, flow, now);
-                flow
-            }
+        if let Some(slot) = slot
+            && let Some(known) = self.flows.at_mut(slot)
+            && !opens
+            && now.saturating_sub(known.last) < IDLE
+        {
+            known.last = known.last.max(now);
+            known.value.packets_before = known.value.packets_before.saturating_add(1);
+            self.newest = Some((key, slot));
+            return (slot, known.value);
         }
+        let all_seen = now >= self.all_seen_from;
+        let flow = Flow::new(opener(seen, all_seen), networks.scope(&seen.contact()));
+        let slot = self.flows.insert(key, flow, now);
+        self.newest = Some((key, slot));
+        (slot, flow)
     }
 
     /// True when the conversation is new.
-    fn touch(&mut self, conversation: Conversation, now: Duration) -> bool {
-        match self.open.get_mut(&conversation) {
-            Some(known) if now.saturating_sub(known.last) < IDLE => {
-                known.last = known.last.max(now);
-                false
-            }
-            _ => {
-                self.open.insert(conversation, None, now);
-                true
-            }
+    #[inline]
+    fn touch(&mut self, seen: &Sighting, slot: Slot, flow: &Flow, now: Duration) -> bool {
+        if let Some(known) = self.open.at_mut(flow.conversation)
+            && now.saturating_sub(known.last) < IDLE
+            && known.value.interval == self.interval
+        {
+            known.last = known.last.max(now);
+            return false;
         }
+        let (found, is_new) = self.touch_by_name(conversation(seen, flow.direction), now);
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.value.conversation = found;
+        }
+        is_new
+    }
+
+    fn touch_by_name(&mut self, conversation: Conversation, now: Duration) -> (Slot, bool) {
+        let found = self.open.find(&conversation);
+        if let Some(slot) = found
+            && let Some(known) = self.open.at_mut(slot)
+            && now.saturating_sub(known.last) < IDLE
+        {
+            known.last = known.last.max(now);
+            let before = std::mem::replace(&mut known.value.interval, self.interval);
+            if before != self.interval {
+                self.note_heard(slot);
+            }
+            return (slot, false);
+        }
+        let talk = Talk {
+            program: None,
+            interval: self.interval,
+        };
+        let slot = self.open.insert(conversation, talk, now);
+        self.note_heard(slot);
+        (slot, true)
+    }
+
+    fn note_heard(&mut self, slot: Slot) {
+        if self.heard.len() >= 2 * MOST_CONVERSATIONS {
+            let open = &self.open;
+            self.heard.retain(|&slot| open.at(slot).is_some());
+        }
+        self.heard.push(slot);
+    }
+}
+
+impl Flow {
+    fn new(direction: Direction, scope: Scope) -> Self {
+        Self {
+            direction,
+            scope,
+            packets_before: 0,
+            conversation: Slot::default(),
+            peer: Slot::default(),
+        }
+    }
+}
+
+/// In as few words as possible: this is done for most packets.
+impl Hash for FiveTuple {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match (self.own, self.peer) {
+            (IpAddr::V4(own), IpAddr::V4(peer)) => {
+                state.write_u64(u64::from(own.to_bits()) << 32 | u64::from(peer.to_bits()));
+            }
+            (own, peer) => [own, peer].hash(state),
+        }
+        let ports = u64::from(self.own_port) << 16 | u64::from(self.peer_port);
+        state.write_u64(u64::from(self.protocol) << 32 | ports);
     }
 }
 
@@ -223,15 +322,18 @@ fn conversation(seen: &Sighting, direction: Direction) -> Conversation {
     } else {
         (seen.peer, seen.own)
     };
-    let service_port = seen
-        .ports
-        .map(|(own, peer)| if egress { peer } else { own });
     Conversation {
         source,
         destination,
         protocol: seen.protocol,
-        service_port,
+        service_port: service_port(seen, direction),
     }
+}
+
+fn service_port(seen: &Sighting, direction: Direction) -> Option<u16> {
+    let egress = direction == Direction::Egress;
+    seen.ports
+        .map(|(own, peer)| if egress { peer } else { own })
 }
 
 fn from_sender(seen: &Sighting) -> Direction {

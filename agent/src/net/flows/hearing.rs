@@ -31,7 +31,7 @@ pub(super) fn is_worth_it(
 ) -> bool {
     let is_of_own_question = belonging.is_some_and(|belonging| {
         let is_opening = seen.sent && belonging.packets_before < LAST_HEARD;
-        let is_answer = !seen.sent && belonging.conversation.service_port == Some(DNS);
+        let is_answer = !seen.sent && belonging.service_port == Some(DNS);
         belonging.direction == Direction::Egress && (is_opening || is_answer)
     });
     is_of_own_question || names::is_local_answer(packet)
@@ -43,7 +43,7 @@ pub(super) fn may_say_name(seen: &Sighting, belonging: &Belonging) -> bool {
         protocol::TCP => seen.tcp_flags.is_some_and(|flags| flags.opens()),
         _ => seen.protocol == protocol::UDP && belonging.packets_before == 0,
     };
-    let port = belonging.conversation.service_port;
+    let port = belonging.service_port;
     is_beginning
         && belonging.direction == Direction::Egress
         && port.is_some_and(|port| SAYS_NAME.contains(&port))
@@ -54,6 +54,7 @@ impl Flows {
     pub(super) fn hear_names(
         &mut self,
         packet: &Packet<'_>,
+        seen: &Sighting,
         belonging: Option<&Belonging>,
         now: Moment,
     ) {
@@ -65,8 +66,8 @@ impl Flows {
             }
             match (heard.name.source, belonging) {
                 (NameSource::Sni | NameSource::Quic | NameSource::Http, Some(belonging)) => {
-                    let conversation = &belonging.conversation;
-                    is_news |= self.announcements.hear_name(conversation, &heard.name);
+                    let conversation = belonging.conversation(seen);
+                    is_news |= self.announcements.hear_name(&conversation, &heard.name);
                 }
                 (NameSource::Dns, _) => self.notice_time_server(heard.ip, &heard.name.domain),
                 _ => {}

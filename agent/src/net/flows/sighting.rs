@@ -32,6 +32,7 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
+    #[inline]
     pub(super) fn new(packet: &Packet<'_>, own: &[IpAddr]) -> Self {
         let Packet {
             source,
@@ -70,6 +71,7 @@ impl Sighting {
     }
 
     /// Transports with ports cannot be told apart without them (a later fragment); nor is an end without an address one.
+    #[inline]
     pub(super) fn is_of_conversation(&self) -> bool {
         let has_ports = matches!(
             self.protocol,

@@ -798,7 +798,7 @@ fn at_the_end_all_that_waits_is_told() {
 #[test]
 fn more_peers_than_the_table_holds_are_summed_and_make_room_at_the_report() {
     let mut lab = Lab::new();
-    let beyond = 100;
+    let beyond = 100_000 - MOST_PEERS;
     for number in 0..u32::try_from(MOST_PEERS + beyond).unwrap() {
         let peer = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string();
         lab.frame(1, packet(47, &peer, "192.168.0.255"));
@@ -818,6 +818,52 @@ fn more_peers_than_the_table_holds_are_summed_and_make_room_at_the_report() {
     assert_eq!(peers, MOST_PEERS);
     lab.frame(11, udp("192.168.0.7:40000", "192.168.0.8:9"));
     assert_eq!(lab.report(12).lab.peers.unwrap().len(), 1);
+}
+
+#[test]
+fn a_peer_that_is_silent_makes_room_at_once_and_one_that_is_not_stays() {
+    let mut lab = Lab::new();
+    let peer = |number: usize| -> String {
+        let number = u32::try_from(number).unwrap();
+        std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string()
+    };
+    for number in 0..MOST_PEERS {
+        lab.frame(1, packet(47, &peer(number), "192.168.0.255"));
+    }
+    lab.flows.end_interval(at(10));
+    lab.outputs();
+    lab.frame(11, packet(47, &peer(0), "192.168.0.255"));
+    lab.frame(12, packet(47, &peer(MOST_PEERS), "192.168.0.255"));
+    lab.frame(13, packet(47, &peer(0), "192.168.0.255"));
+    let lab = lab.report(14).lab;
+    let told = lab.peers.unwrap();
+    let bytes: Vec<_> = told
+        .iter()
+        .map(|one| (one.received_bytes, one.total_received_bytes))
+        .collect();
+    assert_eq!(
+        (bytes, lab.other_bytes),
+        (vec![(200, 300), (100, 100)], Some(0))
+    );
+}
+
+#[test]
+fn idle_flows_cost_a_tick_nothing() {
+    let mut lab = Lab::new();
+    for port in 1..10_000_u16 {
+        lab.frame(1, udp(&format!("192.168.0.7:{port}"), "192.168.0.8:9"));
+    }
+    let looked_at: Vec<usize> = (1..=60)
+        .map(|second| {
+            lab.flows
+                .conversations
+                .forget_silent(at(second * 1000).uptime)
+        })
+        .collect();
+    assert_eq!(looked_at.iter().sum::<usize>(), 0);
+    let looked_at = lab.flows.conversations.forget_silent(at(60_001).uptime);
+    assert_eq!(looked_at, 9_999 + 1);
+    assert!(lab.flows.conversations.is_empty());
 }
 
 #[test]

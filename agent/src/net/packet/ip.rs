@@ -13,7 +13,18 @@ const UDP_HEADER: usize = 8;
 /// Without options.
 const TCP_HEADER: usize = 20;
 
+/// What of a packet stands behind its IP header.
+#[derive(Default)]
+struct Transport<'a> {
+    ports: Option<Ports>,
+    tcp_flags: Option<TcpFlags>,
+    sequence: u32,
+    icmp_type: Option<u8>,
+    payload: &'a [u8],
+}
+
 /// Reads an IP packet; `None` when its fixed header is not there or contradicts itself.
+#[inline]
 pub(super) fn parse(bytes: &[u8]) -> Option<Packet<'_>> {
     match bytes.first()? >> 4 {
         4 => parse_v4(bytes),
@@ -22,6 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Packet<'_>> {
     }
 }
 
+#[inline]
 fn parse_v4(bytes: &[u8]) -> Option<Packet<'_>> {
     let header = bytes.first_chunk::<20>()?;
     let &[
@@ -52,40 +64,28 @@ fn parse_v4(bytes: &[u8]) -> Option<Packet<'_>> {
         return None;
     }
     let fragment = u16::from_be_bytes([flags_1, flags_2]) & 0x3fff;
-    let packet = Packet {
-        source: IpAddr::V4(Ipv4Addr::new(s1, s2, s3, s4)),
-        destination: IpAddr::V4(Ipv4Addr::new(d1, d2, d3, d4)),
-        protocol,
-        ports: None,
-        tcp_flags: None,
-        sequence: 0,
-        icmp_type: None,
-        fragment: fragment != 0,
-        payload: &[],
-    };
     let is_first = fragment & 0x1fff == 0;
     let body = without_padding(bytes, total_len).get(header_len..);
-    Some(match body {
-        Some(body) if is_first => with_transport(packet, body),
-        _ => packet,
-    })
+    let body = body.filter(|_| is_first);
+    let transport = body
+        .map(|body| transport(protocol, body))
+        .unwrap_or_default();
+    Some(packet(
+        (
+            Ipv4Addr::new(s1, s2, s3, s4).into(),
+            Ipv4Addr::new(d1, d2, d3, d4).into(),
+        ),
+        protocol,
+        fragment != 0,
+        transport,
+    ))
 }
 
 fn parse_v6(bytes: &[u8]) -> Option<Packet<'_>> {
     let (header, _) = bytes.split_first_chunk::<40>()?;
     let [_, _, _, _, len_1, len_2, next, _, addresses @ ..] = header;
     let (source, destination) = addresses.split_first_chunk::<16>()?;
-    let packet = Packet {
-        source: IpAddr::V6(Ipv6Addr::from(*source)),
-        destination: IpAddr::V6(Ipv6Addr::from(*destination.first_chunk::<16>()?)),
-        protocol: *next,
-        ports: None,
-        tcp_flags: None,
-        sequence: 0,
-        icmp_type: None,
-        fragment: false,
-        payload: &[],
-    };
+    let destination = destination.first_chunk::<16>()?;
     let payload_len = usize::from(u16::from_be_bytes([*len_1, *len_2]));
     let total_len = if payload_len == 0 {
         0
@@ -93,7 +93,46 @@ fn parse_v6(bytes: &[u8]) -> Option<Packet<'_>> {
         payload_len + header.len()
     };
     let body = without_padding(bytes, total_len).get(header.len()..);
-    Some(behind_extensions(packet, body.unwrap_or_default()))
+    let (protocol, fragment, body) = behind_extensions(*next, body.unwrap_or_default());
+    let transport = body
+        .map(|body| transport(protocol, body))
+        .unwrap_or_default();
+    Some(packet(
+        (
+            Ipv6Addr::from(*source).into(),
+            Ipv6Addr::from(*destination).into(),
+        ),
+        protocol,
+        fragment,
+        transport,
+    ))
+}
+
+#[inline]
+fn packet(
+    (source, destination): (IpAddr, IpAddr),
+    protocol: u8,
+    fragment: bool,
+    transport: Transport<'_>,
+) -> Packet<'_> {
+    let Transport {
+        ports,
+        tcp_flags,
+        sequence,
+        icmp_type,
+        payload,
+    } = transport;
+    Packet {
+        source,
+        destination,
+        protocol,
+        ports,
+        tcp_flags,
+        sequence,
+        icmp_type,
+        fragment,
+        payload,
+    }
 }
 
 /// Cuts what a short Ethernet frame is filled up with. A length of 0 is that of a frame the card will still cut.
@@ -104,61 +143,79 @@ fn without_padding(bytes: &[u8], total_len: usize) -> &[u8] {
     }
 }
 
-fn behind_extensions<'a>(mut packet: Packet<'a>, mut body: &'a [u8]) -> Packet<'a> {
+/// The transport, whether it is a fragment, and what follows the extension headers; `None` where that cannot be read.
+fn behind_extensions(mut protocol: u8, mut body: &[u8]) -> (u8, bool, Option<&[u8]>) {
+    let mut fragment = false;
     for _ in 0..MOST_EXTENSIONS {
-        let extension_len = match (packet.protocol, body) {
+        let extension_len = match (protocol, body) {
             (0 | 43 | 60 | 135 | 139 | 140, [_, len, ..]) => (usize::from(*len) + 1) * 8,
             (51, [_, len, ..]) => (usize::from(*len) + 2) * 4,
-            (44, [_, _, high, low, ..]) => {
-                packet.fragment = true;
+            (44, [next, _, high, low, ..]) => {
+                fragment = true;
                 if u16::from_be_bytes([*high, *low]) & 0xfff8 != 0 {
-                    packet.protocol = body.first().copied().unwrap_or(packet.protocol);
-                    return packet;
+                    return (*next, fragment, None);
                 }
                 8
             }
-            _ => return with_transport(packet, body),
+            _ => return (protocol, fragment, Some(body)),
         };
         let (Some(&next), Some(rest)) = (body.first(), body.get(extension_len..)) else {
-            return packet;
+            return (protocol, fragment, None);
         };
-        packet.protocol = next;
-        body = rest;
+        (protocol, body) = (next, rest);
     }
-    packet
+    (protocol, fragment, None)
 }
 
-fn with_transport<'a>(packet: Packet<'a>, body: &'a [u8]) -> Packet<'a> {
-    match packet.protocol {
-        protocol::TCP => with_tcp(packet, body),
-        protocol::UDP => Packet {
+#[inline]
+fn transport(protocol: u8, body: &[u8]) -> Transport<'_> {
+    match protocol {
+        protocol::TCP => tcp(body),
+        protocol::UDP => Transport {
             ports: ports(body),
             payload: body.get(UDP_HEADER..).unwrap_or_default(),
-            ..packet
+            ..Transport::default()
         },
-        protocol::SCTP => Packet {
+        protocol::SCTP => Transport {
             ports: ports(body),
-            ..packet
+            ..Transport::default()
         },
-        protocol::ICMP | protocol::ICMPV6 => Packet {
+        protocol::ICMP | protocol::ICMPV6 => Transport {
             icmp_type: body.first().copied(),
-            ..packet
+            ..Transport::default()
         },
-        _ => packet,
+        _ => Transport::default(),
     }
 }
 
 /// A SYN takes a sequence number of its own, before any payload.
-fn with_tcp<'a>(packet: Packet<'a>, body: &'a [u8]) -> Packet<'a> {
-    let packet = Packet {
-        ports: ports(body),
-        tcp_flags: body.get(13).copied().map(TcpFlags),
-        ..packet
-    };
-    let Some(&[_, _, _, _, s1, s2, s3, s4, _, _, _, _, offset, flags, ..]) =
-        body.first_chunk::<TCP_HEADER>()
+#[inline]
+fn tcp(body: &[u8]) -> Transport<'_> {
+    let Some(
+        &[
+            s1,
+            s2,
+            d1,
+            d2,
+            n1,
+            n2,
+            n3,
+            n4,
+            _,
+            _,
+            _,
+            _,
+            offset,
+            flags,
+            ..,
+        ],
+    ) = body.first_chunk::<TCP_HEADER>()
     else {
-        return packet;
+        return Transport {
+            ports: ports(body),
+            tcp_flags: body.get(13).copied().map(TcpFlags),
+            ..Transport::default()
+        };
     };
     let header_len = usize::from(offset >> 4) * 4;
     let payload = match header_len {
@@ -166,13 +223,19 @@ fn with_tcp<'a>(packet: Packet<'a>, body: &'a [u8]) -> Packet<'a> {
         _ => &[],
     };
     let syn = u32::from(flags & TcpFlags::SYN != 0);
-    Packet {
-        sequence: u32::from_be_bytes([s1, s2, s3, s4]).wrapping_add(syn),
+    Transport {
+        ports: Some(Ports {
+            source: u16::from_be_bytes([s1, s2]),
+            destination: u16::from_be_bytes([d1, d2]),
+        }),
+        tcp_flags: Some(TcpFlags(flags)),
+        sequence: u32::from_be_bytes([n1, n2, n3, n4]).wrapping_add(syn),
+        icmp_type: None,
         payload,
-        ..packet
     }
 }
 
+#[inline]
 fn ports(body: &[u8]) -> Option<Ports> {
     let &[s1, s2, d1, d2] = body.first_chunk::<4>()?;
     Some(Ports {

@@ -70,6 +70,7 @@ const DEEPEST: usize = 16;
 const HDLC: [u8; 2] = [0xff, 0x03];
 const LLC_SNAP_ETHERNET: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
 
+#[inline]
 pub(super) fn network_layer(link: LinkType, bytes: &[u8]) -> Network<'_> {
     let found = match link {
         LinkType::Ethernet => be16(bytes, 12).and_then(|kind| Some((kind, bytes.get(14..)?))),
@@ -84,6 +85,7 @@ pub(super) fn network_layer(link: LinkType, bytes: &[u8]) -> Network<'_> {
     found.map_or(Network::Broken, |(kind, rest)| by_ether_type(kind, rest))
 }
 
+#[inline]
 fn by_ether_type(mut kind: u16, mut bytes: &[u8]) -> Network<'_> {
     for _ in 0..DEEPEST {
         let next = match kind {
