@@ -33,7 +33,8 @@ use crate::sealer::Sealed;
 
 /// Events sent in order ahead of the recorder's mark.
 pub const WINDOW: u64 = 256;
-/// Fresh events that wait for room in the session; one more is sent in its turn only.
+/// Fresh events that wait for room in the session, where one more is sent in its turn only, or for a connection, where
+/// the newest stay: who watches is to hear of them before the backlog.
 const FRESH: usize = 64;
 /// After `online` the recorder is given so long to say how far it is, before sending in order begins.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -237,14 +238,17 @@ impl Outbox {
         if let Some(held) = self.find_mut(place.journal) {
             held.last = held.last.max(place.sequence);
         }
-        if self.line != Line::Down && self.fresh.len() < FRESH {
-            self.fresh.push_back(event);
+        if self.fresh.len() == FRESH {
+            if self.line != Line::Down {
+                return;
+            }
+            self.fresh.pop_front();
         }
+        self.fresh.push_back(event);
     }
 
     /// There is a connection, and `online` was said on it.
     pub fn handle_connected(&mut self, now: Duration) {
-        self.fresh.clear();
         self.journals.iter_mut().for_each(Held::rewind);
         self.line = Line::Asking(now + ANSWER);
         self.deadline = None;
@@ -255,7 +259,6 @@ impl Outbox {
 
     /// The connection is gone, and whatever was on its way.
     pub fn handle_disconnected(&mut self) {
-        self.fresh.clear();
         self.line = Line::Down;
         self.deadline = None;
     }
@@ -369,12 +372,14 @@ impl Outbox {
     /// Whether [`Self::poll_transmit`] has something.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.fresh.is_empty() || self.next_in_order().is_some()
+        self.has_news() || self.next_in_order().is_some()
     }
 
     /// The next message to be published.
     pub fn poll_transmit(&mut self, now: Duration) -> Option<Transmit> {
-        while let Some(event) = self.fresh.pop_front() {
+        while self.has_news()
+            && let Some(event) = self.fresh.pop_front()
+        {
             if self.goes_out(&event) {
                 self.watch(now);
                 return Some(Transmit::Fresh(event));
@@ -441,6 +446,10 @@ impl Outbox {
         let lost: Vec<_> = passed.map(|range| (range, Loss::Damaged)).collect();
         self.announce |= !lost.is_empty();
         self.lost.extend(lost);
+    }
+
+    fn has_news(&self) -> bool {
+        self.line != Line::Down && !self.fresh.is_empty()
     }
 
     /// Whether a fresh event is still to be sent; notes it as sent if it is the next in order.

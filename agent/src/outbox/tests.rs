@@ -126,14 +126,30 @@ fn a_fresh_event_goes_out_at_once_and_once() {
 }
 
 #[test]
-fn what_happened_without_a_connection_is_sent_when_the_recorder_has_answered() {
-    let mut agent = Agent::new(&[]);
+fn what_happened_without_a_connection_is_news_on_the_next_one() {
+    let mut agent = Agent::new(&[range(1, 1, 2)]);
     agent.occur(3);
     assert_eq!(agent.sends(), []);
     agent.outbox.handle_connected(agent.now);
+    assert_eq!(agent.sends(), [(100, -1), (100, -2), (100, -3)]);
+    // In order, too: they are sent again only if the recorder did not get them.
+    agent.ack(&[(1, 2)]);
     assert_eq!(agent.sends(), []);
-    agent.ack(&[(100, 1)]);
-    assert_eq!(agent.sends(), numbers(100, 2..=3));
+    agent.wait(5);
+    assert_eq!(agent.sends(), numbers(100, 1..=3));
+}
+
+#[test]
+fn of_what_happened_in_a_long_time_without_a_connection_the_newest_are_news() {
+    let mut agent = Agent::new(&[]);
+    let many = 2 * i64::try_from(FRESH).unwrap();
+    agent.occur(many.unsigned_abs());
+    agent.outbox.handle_connected(agent.now);
+    let news = agent.sends();
+    assert_eq!(news.len(), FRESH);
+    assert_eq!(news.last(), Some(&(100, -many)));
+    agent.ack(&[(100, 0)]);
+    assert_eq!(agent.sends(), numbers(100, 1..=many));
 }
 
 #[test]
@@ -148,14 +164,15 @@ fn a_fresh_event_overtakes_the_backlog_and_is_sent_again_in_its_turn() {
     let mut agent = Agent::connected(&[range(1, 1, 1)]);
     agent.wait(1);
     agent.outbox.handle_disconnected();
-    agent.occur(1);
+    let missed = i64::try_from(FRESH).unwrap();
+    agent.occur(missed.unsigned_abs() + 1);
     agent.outbox.handle_connected(agent.now);
-    agent.occur(1);
-    assert_eq!(agent.sends(), [(100, -2)]);
+    let news: Vec<_> = (2..=missed + 1).map(|number| (100, -number)).collect();
+    assert_eq!(agent.sends(), news);
     agent.ack(&[(1, 0)]);
     assert_eq!(agent.sends(), [(1, 1)]);
     agent.ack(&[(1, 1)]);
-    assert_eq!(agent.sends(), numbers(100, 1..=2));
+    assert_eq!(agent.sends(), numbers(100, 1..=missed + 1));
 }
 
 #[test]
@@ -342,7 +359,7 @@ fn a_backlog_costs_no_memory() {
     agent.occur(100_000);
     assert_eq!(
         (agent.outbox.backlog(), agent.outbox.fresh.len()),
-        (100_000, 0)
+        (100_000, FRESH)
     );
     agent.outbox.handle_connected(agent.now);
     agent.occur(1000);
