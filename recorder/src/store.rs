@@ -18,6 +18,7 @@
 
 mod files;
 mod log;
+mod recovery;
 mod start;
 pub(crate) mod writer;
 
@@ -40,8 +41,11 @@ use labwatch_contract::{
 };
 use uuid::Uuid;
 
-pub(crate) use self::start::last_checkpoint;
-use self::{files::Files, log::Log, start::replace};
+use self::{files::Files, log::Log, recovery::Recovery, start::replace};
+pub(crate) use self::{
+    recovery::{Unwritten, unwritten},
+    start::last_checkpoint,
+};
 use crate::{
     filing::{FileName, Filing, Folder, Placement},
     frame::{FrameWriter, Piece},
@@ -114,17 +118,6 @@ pub(crate) struct Store {
     _lock: File,
 }
 
-/// How far the start has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Recovery {
-    /// What the log of earlier runs holds is to be brought to the files.
-    Apply,
-    /// It is there; it is to be signed and brought to the disk, and the log goes.
-    Sign,
-    /// Nothing is left to be done.
-    Done,
-}
-
 /// What the next commit brings.
 #[derive(Debug, Default)]
 struct Staged {
@@ -163,34 +156,6 @@ impl Store {
         };
         store.recall()?;
         Ok(store)
-    }
-
-    /// Does what the end of an earlier run has left to do: cuts torn last lines, brings to the files what the log
-    /// holds, signs it, and then needs that log no longer. Nothing once that is done.
-    ///
-    /// # Errors
-    /// [`Failure::Retry`]: call it again before anything is committed.
-    pub(crate) fn recover(&mut self, now: Timestamp) -> Result<(), Failure> {
-        if self.recovery == Recovery::Apply {
-            let cut = start::cut_torn_lines(&self.dir);
-            cut.map_err(|error| Failure::Retry(format!("{error:#}")))?;
-            self.apply_log()?;
-            self.recovery = Recovery::Sign;
-        }
-        if self.recovery == Recovery::Sign {
-            // Before the log goes: what it held is signed from now on.
-            if self.wants_checkpoint(true) {
-                self.checkpoint(now)?;
-            }
-            self.settle_all()?;
-            self.recovery = Recovery::Done;
-        }
-        Ok(())
-    }
-
-    /// Whether the start is over.
-    pub(crate) fn is_recovered(&self) -> bool {
-        self.recovery == Recovery::Done
     }
 
     /// The last checkpoint, as it was published.
@@ -373,45 +338,6 @@ impl Store {
         Ok(self.settle_all()?)
     }
 
-    /// Reads from the log of earlier runs how far the record has come.
-    fn recall(&mut self) -> Result<(), Failure> {
-        let (marks, last) = (&mut self.marks, &mut self.last);
-        log::replay(&self.dir, |frame| {
-            let lab = frame.pieces.iter();
-            for piece in lab.filter(|piece| piece.folder == Folder::Lab) {
-                start::find_checkpoint(&piece.lines, last);
-            }
-            marks.apply(frame.marks);
-            Ok(())
-        })
-    }
-
-    /// Brings to the files what the log of earlier runs holds. Each line has its place: done again, nothing changes.
-    fn apply_log(&mut self) -> Result<(), Failure> {
-        let mut ends = BTreeMap::new();
-        let files = &mut self.files;
-        files.drop_waiting();
-        log::replay(&self.dir, |frame| {
-            for piece in frame.pieces {
-                let end = piece.offset + u64::try_from(piece.lines.len()).unwrap_or(u64::MAX);
-                ends.insert((piece.folder, piece.name.clone()), end);
-                files.add(piece);
-            }
-            if files.waiting() > writer::FLUSH_BYTES {
-                files.flush()?;
-            }
-            Ok(())
-        })?;
-        files.flush()?;
-        for (place, end) in &ends {
-            files.cut(place, *end)?;
-            let head = start::head(&self.dir, &format!("{}/{}", place.0, place.1), *end);
-            self.heads.found(head.map_err(Failure::Fatal)?);
-            self.grew = true;
-        }
-        Ok(())
-    }
-
     fn settle_all(&mut self) -> Result<(), Failure> {
         self.files.flush()?;
         self.files.begin_pass();
@@ -460,36 +386,6 @@ impl Store {
             }),
         }
     }
-}
-
-/// What the log of a directory holds and its files perhaps not yet.
-#[derive(Debug, Default)]
-pub(crate) struct Unwritten {
-    /// By file, from which offset and to which.
-    pub(crate) ends: BTreeMap<String, (u64, u64)>,
-    /// The number of the last checkpoint in it.
-    pub(crate) checkpoint: u64,
-}
-
-/// Reads the log of a directory; changes nothing.
-///
-/// # Errors
-/// When it cannot be read.
-pub(crate) fn unwritten(dir: &Path) -> anyhow::Result<Unwritten> {
-    let (mut ends, mut last) = (BTreeMap::new(), None);
-    log::replay(dir, |frame| {
-        for piece in frame.pieces {
-            if piece.folder == Folder::Lab {
-                start::find_checkpoint(&piece.lines, &mut last);
-            }
-            let end = piece.offset + u64::try_from(piece.lines.len()).unwrap_or(u64::MAX);
-            let file = format!("{}/{}", piece.folder, piece.name);
-            ends.entry(file).or_insert((piece.offset, end)).1 = end;
-        }
-        Ok(())
-    })?;
-    let checkpoint = last.map_or(0, |last| last.lab.number);
-    Ok(Unwritten { ends, checkpoint })
 }
 
 /// Makes a directory that only its owner may enter, its parents too; says whether it was not there.
