@@ -18,17 +18,18 @@
 //! Pure; `now` is the time since the agent's start.
 
 mod held;
+mod holdings;
 
 use std::{collections::VecDeque, time::Duration};
 
 use labwatch_contract::{
-    ack::{Ack, MAX_MARKS, Mark},
+    ack::{Ack, Mark},
     status::JournalRange,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::held::Held;
+pub use self::holdings::{Confirmed, Demand, Loss};
+use self::{held::Held, holdings::Holdings};
 use crate::sealer::Sealed;
 
 /// Events sent in order ahead of the recorder's mark.
@@ -43,8 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// Repeated marks that come sooner after the last beginning are echoes of it.
 const ECHO: Duration = Duration::from_secs(1);
-/// Journals that are gone, unconfirmed, and still named to the recorder.
-const GONE: usize = 32;
 
 /// A message to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,54 +57,6 @@ pub enum Transmit {
         /// The event's number.
         sequence: u64,
     },
-}
-
-/// What somebody else has to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Demand {
-    /// Begin a new journal: the present one takes nothing more that the recorder would take.
-    Begin,
-    /// Journal an event that says what will never come.
-    Lost(Vec<JournalRange>, Loss),
-    /// Say `online` again, because the journals have changed.
-    Announce,
-}
-
-/// Why events will never reach the recorder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The journals had reached their bound.
-    Full,
-    /// The journal cannot be read there.
-    Damaged,
-    /// The recorder refuses the rest of the journal, or somebody else has written in it.
-    Refused,
-}
-
-impl Loss {
-    /// As it stands in `lab.reason`.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Full => "the journals are full",
-            Self::Damaged => "the journal is damaged",
-            Self::Refused => "the recorder refuses the journal",
-        }
-    }
-}
-
-/// What recorders have said, to outlive the agent; without it everything is offered again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Confirmed {
-    /// The store that said it last.
-    pub recorder: Option<Uuid>,
-    /// How far it is.
-    pub marks: Vec<Mark>,
-    /// What it refuses.
-    pub refused: Vec<Uuid>,
-    /// Journals that are gone, which it may not know yet.
-    pub gone: Vec<JournalRange>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,8 +73,7 @@ enum Line {
 #[derive(Debug)]
 pub struct Outbox {
     store: Option<Uuid>,
-    /// Oldest first; the last is the one being written.
-    journals: Vec<Held>,
+    holdings: Holdings,
     fresh: VecDeque<Sealed>,
     line: Line,
     deadline: Option<Duration>,
@@ -131,111 +81,57 @@ pub struct Outbox {
     /// Nobody answers: only the first event is sent in order.
     probing: bool,
     began: Duration,
-    begin: bool,
-    announce: bool,
-    lost: Vec<(JournalRange, Loss)>,
 }
 
 impl Outbox {
     /// Goes on with the journals that earlier runs left, oldest first, and begins `journal`.
     #[must_use]
     pub fn new(past: &[JournalRange], confirmed: Confirmed, journal: Uuid) -> Self {
-        let is_here = |gone: &&JournalRange| past.iter().any(|held| held.journal == gone.journal);
-        let gone = confirmed.gone.iter().filter(|gone| !is_here(gone));
-        let mut journals: Vec<_> = gone.chain(past).copied().collect();
-        journals.sort_by_key(|range| range.journal);
-        journals.push(JournalRange {
-            journal,
-            first: 1,
-            last: 0,
-        });
-        let held = |range: JournalRange| {
-            let mark = confirmed.marks.iter().find(|m| m.journal == range.journal);
-            let mut held = Held::new(range, mark.map_or(0, |mark| mark.sequence));
-            held.refused = confirmed.refused.contains(&range.journal);
-            held
-        };
         Self {
             store: confirmed.recorder,
-            journals: journals.into_iter().map(held).collect(),
+            holdings: Holdings::new(past, &confirmed, journal),
             fresh: VecDeque::new(),
             line: Line::Down,
             deadline: None,
             patience: PATIENCE,
             probing: false,
             began: Duration::ZERO,
-            begin: false,
-            announce: false,
-            lost: Vec::new(),
         }
     }
 
     /// What recorders have said so far, of the journals that are still here.
     #[must_use]
     pub fn confirmed(&self) -> Confirmed {
-        let marks = self.journals.iter().filter(|held| held.mark > 0);
-        let refused = self.journals.iter().filter(|held| held.refused);
-        let gone = self.journals.iter().filter(|held| is_gone(held));
-        Confirmed {
-            recorder: self.store,
-            marks: marks
-                .map(|held| Mark {
-                    journal: held.journal,
-                    sequence: held.mark,
-                })
-                .collect(),
-            refused: refused.map(|held| held.journal).collect(),
-            gone: gone.map(Held::range).collect(),
-        }
+        self.holdings.confirmed(self.store)
     }
 
-    /// The journals for `status`, oldest first, at most 64: those that wait for the recorder, the oldest first to be
-    /// named, then those that are safe, the newest first to be named; the present one always.
+    /// The journals for `status`; see [`Holdings::named`].
     #[must_use]
     pub fn journals(&self) -> Vec<JournalRange> {
-        let Some((present, earlier)) = self.journals.split_last() else {
-            return Vec::new();
-        };
-        let waiting = earlier.iter().filter(|held| !held.is_finished());
-        let finished = earlier.iter().rev().filter(|held| held.is_finished());
-        let mut named: Vec<_> = waiting.chain(finished).map(Held::range).collect();
-        named.truncate(MAX_MARKS - 1);
-        named.sort_by_key(|range| range.journal);
-        named.push(present.range());
-        named
+        self.holdings.named()
     }
 
     /// Events that are not known to be safe at the recorder and can still be sent.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.journals.iter().map(Held::backlog).sum()
+        self.holdings.backlog()
     }
 
     /// Whether the recorder wants nothing more of the journal; true of one that is not here.
     #[must_use]
     pub fn is_finished(&self, journal: Uuid) -> bool {
-        self.find(journal).is_none_or(Held::is_finished)
+        self.holdings.find(journal).is_none_or(Held::is_finished)
     }
 
     /// Another journal has been begun; it is the present one now.
     pub fn handle_begun(&mut self, journal: Uuid) {
-        self.journals.retain(|held| held.last > 0);
-        self.journals.push(Held::new(
-            JournalRange {
-                journal,
-                first: 1,
-                last: 0,
-            },
-            0,
-        ));
-        self.begin = false;
-        self.announce = true;
+        self.holdings.begin(journal);
     }
 
     /// An event stands in the present journal.
     pub fn handle_event(&mut self, event: Sealed) {
         let place = event.place;
-        if let Some(held) = self.find_mut(place.journal) {
+        if let Some(held) = self.holdings.find_mut(place.journal) {
             held.last = held.last.max(place.sequence);
         }
         if self.fresh.len() == FRESH {
@@ -249,7 +145,7 @@ impl Outbox {
 
     /// There is a connection, and `online` was said on it.
     pub fn handle_connected(&mut self, now: Duration) {
-        self.journals.iter_mut().for_each(Held::rewind);
+        self.holdings.each(Held::rewind);
         self.line = Line::Asking(now + ANSWER);
         self.deadline = None;
         self.patience = PATIENCE;
@@ -268,19 +164,16 @@ impl Outbox {
         let other_store = self.store.is_some_and(|store| store != ack.recorder);
         self.store = Some(ack.recorder);
         if other_store {
-            self.journals.iter_mut().for_each(Held::forget);
+            self.holdings.each(Held::forget);
         }
         if self.line != Line::Down {
             self.line = Line::Up;
         }
         let answered = std::mem::take(&mut self.probing);
-        let before = self.front().map(|held| (held.journal, held.mark));
-        let progress = self.take_marks(&ack.marks);
-        self.take_refusals(&ack.refused);
-        self.pass_over_damage();
-        self.journals
-            .retain(|held| !is_gone(held) || !held.is_finished());
-        let after = self.front().map(|held| (held.journal, held.mark));
+        let front = |holdings: &Holdings| holdings.front().map(|held| (held.journal, held.mark));
+        let before = front(&self.holdings);
+        let progress = self.holdings.take_ack(ack);
+        let after = front(&self.holdings);
         let repeated = before.is_some_and(|(journal, mark)| {
             let again = Mark {
                 journal,
@@ -300,19 +193,13 @@ impl Outbox {
 
     /// The event could not be read back; `next` is the first after it that can be, `None` when none can.
     pub fn handle_damage(&mut self, journal: Uuid, sequence: u64, next: Option<u64>) {
-        if let Some(held) = self.find_mut(journal) {
-            let to = next.map_or(held.last, |next| next.saturating_sub(1));
-            held.damage(&(sequence..=to.max(sequence)));
-        }
-        self.pass_over_damage();
+        self.holdings.damage(journal, sequence, next);
     }
 
     /// The disk cannot be read for the moment: nothing is sent in order until the time-out.
     pub fn handle_unreadable(&mut self, journal: Uuid, sequence: u64, now: Duration) {
-        if let Some(held) = self
-            .find_mut(journal)
-            .filter(|held| held.was_sent(sequence))
-        {
+        let held = self.holdings.find_mut(journal);
+        if let Some(held) = held.filter(|held| held.was_sent(sequence)) {
             held.rewind();
         }
         self.line = Line::Asking(now + PATIENCE);
@@ -321,26 +208,7 @@ impl Outbox {
 
     /// The journal's file is gone. What of it was not safe is lost, and the recorder is told.
     pub fn handle_dropped(&mut self, journal: Uuid) {
-        let Some(held) = self.find_mut(journal) else {
-            return;
-        };
-        let unconfirmed = held.unconfirmed();
-        held.empty();
-        if let Some(range) = unconfirmed {
-            self.lost.push((range, Loss::Full));
-            self.announce = true;
-        }
-        self.journals
-            .retain(|held| !is_gone(held) || !held.is_finished());
-        let gone = self.journals.iter().filter(|held| is_gone(held)).count();
-        if let Some(oldest) = self
-            .journals
-            .iter()
-            .position(is_gone)
-            .filter(|_| gone > GONE)
-        {
-            self.journals.remove(oldest);
-        }
+        self.holdings.drop_journal(journal);
     }
 
     /// A moment that [`Self::poll_timeout`] gave has come.
@@ -386,66 +254,14 @@ impl Outbox {
             }
         }
         let (journal, sequence) = self.next_in_order()?;
-        self.find_mut(journal)?.sent(sequence);
+        self.holdings.find_mut(journal)?.sent(sequence);
         self.watch(now);
         Some(Transmit::Stored { journal, sequence })
     }
 
     /// What somebody else has to do.
     pub fn poll_demand(&mut self) -> Option<Demand> {
-        if std::mem::take(&mut self.begin) {
-            return Some(Demand::Begin);
-        }
-        if let Some((_, loss)) = self.lost.first().copied() {
-            let of_it = self.lost.extract_if(.., |(_, other)| *other == loss);
-            let ranges = of_it.map(|(range, _)| range).collect();
-            return Some(Demand::Lost(ranges, loss));
-        }
-        let can_say = self.line != Line::Down;
-        (can_say && std::mem::take(&mut self.announce)).then_some(Demand::Announce)
-    }
-
-    /// Whether any journal is farther than before.
-    fn take_marks(&mut self, marks: &[Mark]) -> bool {
-        let mut progress = false;
-        let present = self.journals.last().map(|held| held.journal);
-        for mark in marks.iter().take(MAX_MARKS) {
-            let Some(held) = self.find_mut(mark.journal) else {
-                continue;
-            };
-            // Of an earlier journal the end may have been lost to a power cut; of the present one nothing can be.
-            let foreign = present == Some(mark.journal) && mark.sequence > held.last;
-            progress |= held.confirm(mark.sequence);
-            if foreign {
-                self.refuse(mark.journal);
-            }
-        }
-        progress
-    }
-
-    fn take_refusals(&mut self, refused: &[Uuid]) {
-        for journal in refused.iter().take(MAX_MARKS) {
-            self.refuse(*journal);
-        }
-    }
-
-    fn refuse(&mut self, journal: Uuid) {
-        let present = self.journals.last().map(|held| held.journal);
-        let Some(held) = self.find_mut(journal).filter(|held| !held.refused) else {
-            return;
-        };
-        let unconfirmed = held.unconfirmed();
-        held.refused = true;
-        self.lost
-            .extend(unconfirmed.map(|range| (range, Loss::Refused)));
-        self.begin |= present == Some(journal);
-    }
-
-    fn pass_over_damage(&mut self) {
-        let passed = self.journals.iter_mut().filter_map(Held::pass_over);
-        let lost: Vec<_> = passed.map(|range| (range, Loss::Damaged)).collect();
-        self.announce |= !lost.is_empty();
-        self.lost.extend(lost);
+        self.holdings.poll_demand(self.line != Line::Down)
     }
 
     fn has_news(&self) -> bool {
@@ -455,7 +271,7 @@ impl Outbox {
     /// Whether a fresh event is still to be sent; notes it as sent if it is the next in order.
     fn goes_out(&mut self, event: &Sealed) -> bool {
         let sequence = event.place.sequence;
-        let Some(held) = self.find_mut(event.place.journal) else {
+        let Some(held) = self.holdings.find_mut(event.place.journal) else {
             return false;
         };
         if held.next(WINDOW) == Some(sequence) {
@@ -469,44 +285,23 @@ impl Outbox {
         if self.line != Line::Up {
             return None;
         }
-        let front = self.front()?;
+        let front = self.holdings.front()?;
         let window = if self.probing { 1 } else { WINDOW };
         Some((front.journal, front.next(window)?))
     }
 
     /// Sends again what follows the mark; and says again what will never come, should that be what is waited for.
     fn begin_at_mark(&mut self, now: Duration) {
-        self.announce |= self.journals.iter().any(Held::has_hole);
-        if let Some(front) = self.journals.iter_mut().find(|held| held.waits()) {
-            front.rewind();
-        }
+        self.holdings.begin_at_mark();
         self.began = now;
         self.deadline = None;
     }
 
     /// Sets the time at which it has taken too long, or none when nothing is awaited.
     fn watch(&mut self, now: Duration) {
-        let front_waits = self.front().is_some_and(Held::in_flight);
-        let awaited = front_waits || self.journals.iter().any(Held::has_hole);
+        let awaited = self.holdings.awaits_recorder();
         self.deadline = awaited.then(|| self.deadline.unwrap_or(now + self.patience));
     }
-
-    fn front(&self) -> Option<&Held> {
-        self.journals.iter().find(|held| held.waits())
-    }
-
-    fn find(&self, journal: Uuid) -> Option<&Held> {
-        self.journals.iter().find(|held| held.journal == journal)
-    }
-
-    fn find_mut(&mut self, journal: Uuid) -> Option<&mut Held> {
-        let held = self.journals.iter_mut();
-        held.rev().find(|held| held.journal == journal)
-    }
-}
-
-fn is_gone(held: &Held) -> bool {
-    held.last > 0 && held.first > held.last
 }
 
 #[cfg(test)]
