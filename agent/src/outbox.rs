@@ -105,7 +105,7 @@ impl Outbox {
         self.holdings.confirmed(self.store)
     }
 
-    /// The journals for `status`; see [`Holdings::named`].
+    /// The journals for `status`: oldest first, at most 64, those that wait for the recorder before those that are safe.
     #[must_use]
     pub fn journals(&self) -> Vec<JournalRange> {
         self.holdings.named()

@@ -15,7 +15,7 @@
 //! | [`faults`] | what breaks |
 //! | [`disk`], [`clock`] | the recorder's disk, a PC's wall clock |
 //! | [`crowd`] | thousands of PCs, played by one program |
-//! | [`hostile`] | what else a PC can send |
+//! | `hostile` | what else a PC can send |
 //! | [`oracle`] | journals against record |
 //! | [`torn`] | a log that ends at any byte |
 

@@ -1,7 +1,7 @@
 //! The framing that all of netlink shares (netlink(7), `linux/netlink.h`): messages in a datagram, attributes in a message.
 //!
 //! Numbers are in the machine's own byte order; messages and attributes begin at multiples of four. Pure but for
-//! [`socket`]. A length that does not fit ends the reading; bytes are never trusted to be what they say.
+//! `socket`. A length that does not fit ends the reading; bytes are never trusted to be what they say.
 
 pub(super) mod socket;
 
