@@ -15,7 +15,7 @@ use std::{hint::black_box, net::Ipv4Addr, time::Duration};
 use labwatch_agent::net::{
     Moment,
     flows::Flows,
-    packet::{self, LinkType},
+    packet::{self, Captured, LinkType},
     surroundings::{Interface, Surroundings},
 };
 use labwatch_contract::time::Timestamp;
@@ -76,13 +76,19 @@ fn run(name: &str, make: impl Fn(u32) -> Bytes) {
         }
     });
     let all = timed(|| {
-        for (number, bytes) in (0_u32..).zip(&frames) {
-            let frame = packet::parse(LinkType::Ethernet, bytes, 1000);
-            flows.handle_frame(&frame, 1, at(u64::from(number / 40)));
-            if number.is_multiple_of(1000) {
-                while flows.poll_output().is_some() {}
-                flows.handle_timeout(at(u64::from(number / 40)));
+        for (number, batch) in (0_u64..).zip(frames.chunks(1000)) {
+            let mut counting = flows.counting(1);
+            for (place, bytes) in (0_u64..).zip(batch) {
+                let captured = Captured {
+                    link: LinkType::Ethernet,
+                    bytes,
+                    len: 1000,
+                };
+                counting.handle(&captured, at((number * 1000 + place) / 40));
             }
+            drop(counting);
+            while flows.poll_output().is_some() {}
+            flows.handle_timeout(at((number + 1) * 25));
         }
     });
     let each = |time: Duration| time.as_secs_f64() * 1e9 / f64::from(PACKETS);

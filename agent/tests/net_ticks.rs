@@ -18,7 +18,7 @@ use std::{
 use labwatch_agent::net::{
     Moment,
     flows::{Flows, Output},
-    packet::{self, Content, LinkType},
+    packet::{self, Captured, Content, LinkType},
     surroundings::{Interface, Surroundings},
 };
 use labwatch_contract::time::Timestamp;
@@ -29,6 +29,16 @@ struct Frame {
     at: Moment,
     bytes: Vec<u8>,
     len: u32,
+}
+
+impl Frame {
+    fn captured(&self, link: LinkType) -> Captured<'_> {
+        Captured {
+            link,
+            bytes: &self.bytes,
+            len: self.len,
+        }
+    }
 }
 
 /// Sent and received bytes and packets of each peer, bytes of all else, bytes of the interface.
@@ -43,6 +53,11 @@ fn folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures");
     let folder = env::var_os("LABWATCH_CAPTURES").map_or(beside, PathBuf::from);
     folder.join("conversations.tsv").exists().then_some(folder)
+}
+
+fn skip() {
+    let text = "SKIPPED: no captures beside the workspace (LABWATCH_CAPTURES names their folder)";
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -108,6 +123,13 @@ fn pc(link: LinkType, frames: &[Frame]) -> Flows {
     flows
 }
 
+fn count<'a>(flows: &mut Flows, link: LinkType, frames: impl IntoIterator<Item = &'a Frame>) {
+    let mut counting = flows.counting(1);
+    for frame in frames {
+        counting.handle(&frame.captured(link), frame.at);
+    }
+}
+
 fn collect(flows: &mut Flows, sums: &mut Sums) {
     while let Some(output) = flows.poll_output() {
         let Output::Occurrence(occurrence) = output else {
@@ -140,9 +162,7 @@ fn sums(link: LinkType, frames: &[Frame], mut split: impl FnMut() -> bool) -> Su
         flows.handle_opening(&packet::parse(link, &frame.bytes, frame.len), 1, frame.at);
         waiting.push(frame);
         if split() {
-            for one in waiting.drain(..) {
-                flows.handle_frame(&packet::parse(link, &one.bytes, one.len), 1, one.at);
-            }
+            count(&mut flows, link, waiting.drain(..));
             flows.handle_timeout(frame.at);
             ticks += 1;
             if ticks % 3 == 0 {
@@ -151,24 +171,54 @@ fn sums(link: LinkType, frames: &[Frame], mut split: impl FnMut() -> bool) -> Su
             collect(&mut flows, &mut sums);
         }
     }
-    for one in waiting {
-        flows.handle_frame(&packet::parse(link, &one.bytes, one.len), 1, one.at);
-    }
+    count(&mut flows, link, waiting);
     let end = frames.last().unwrap().at;
     flows.finish(end);
     collect(&mut flows, &mut sums);
     sums
 }
 
+/// All that is told of the frames, looking at each or only at those that are more than one more of their flow; now and then there is a report.
+fn told(link: LinkType, frames: &[Frame], look_at_each: bool) -> Vec<Output> {
+    let mut flows = pc(link, frames);
+    let mut told = Vec::new();
+    for (number, batch) in frames.chunks(50).enumerate() {
+        if look_at_each {
+            for frame in batch {
+                flows.handle_frame(&packet::parse(link, &frame.bytes, frame.len), 1, frame.at);
+            }
+        } else {
+            count(&mut flows, link, batch);
+        }
+        let now = batch.last().unwrap().at;
+        flows.handle_timeout(now);
+        if number % 6 == 5 {
+            flows.end_interval(now);
+        }
+        told.extend(std::iter::from_fn(|| flows.poll_output()));
+    }
+    flows.finish(frames.last().unwrap().at);
+    told.extend(std::iter::from_fn(|| flows.poll_output()));
+    told
+}
+
+#[test]
+fn the_beaten_way_tells_the_same_as_a_look_at_each_frame() {
+    let Some(folder) = folder() else {
+        return skip();
+    };
+    for path in files(&folder) {
+        if let Some((link, frames)) = frames(&path) {
+            let (short, long) = (told(link, &frames, false), told(link, &frames, true));
+            assert_eq!(short, long, "{}", path.display());
+        }
+    }
+}
+
 #[test]
 fn any_split_of_a_capture_into_ticks_and_reports_gives_the_same_sums() {
     let Some(folder) = folder() else {
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED: no captures beside the workspace (LABWATCH_CAPTURES names their folder)"
-        )
-        .unwrap();
-        return;
+        return skip();
     };
     let mut random = fastrand::Rng::with_seed(7);
     let mut tried = 0;

@@ -28,7 +28,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use self::openings::Openings;
 use super::{
     Moment,
-    packet::{self, Frame, LinkType},
+    packet::{Captured, LinkType},
     surroundings::Interface,
 };
 use crate::ready::register;
@@ -162,7 +162,7 @@ impl Capture {
     pub(super) fn read(
         &mut self,
         now: Moment,
-        mut each: impl FnMut(&Frame<'_>, Moment),
+        mut each: impl FnMut(&Captured<'_>, Moment),
     ) -> io::Result<()> {
         let mut counted = Counted::new(self.link, &mut self.bytes, now);
         let read = self.handle.try_io_mut(Interest::READABLE, |handle| {
@@ -186,7 +186,7 @@ impl Capture {
     }
 
     /// Reads what is left of an interface that has gone or went down; the error that says so is passed over.
-    pub(super) fn read_rest(&mut self, now: Moment, mut each: impl FnMut(&Frame<'_>, Moment)) {
+    pub(super) fn read_rest(&mut self, now: Moment, mut each: impl FnMut(&Captured<'_>, Moment)) {
         let mut counted = Counted::new(self.link, &mut self.bytes, now);
         let handle = self.handle.get_mut();
         let mut nothing = 0;
@@ -240,9 +240,13 @@ impl<'a> Counted<'a> {
     }
 
     #[inline]
-    fn take(&mut self, captured: &pcap::Packet<'_>, each: &mut impl FnMut(&Frame<'_>, Moment)) {
+    fn take(&mut self, captured: &pcap::Packet<'_>, each: &mut impl FnMut(&Captured<'_>, Moment)) {
         *self.bytes += u64::from(captured.header.len);
-        let frame = packet::parse(self.link, captured.data, captured.header.len);
+        let frame = Captured {
+            link: self.link,
+            bytes: captured.data,
+            len: captured.header.len,
+        };
         each(&frame, self.stamps.moment(captured.header));
     }
 }

@@ -5,7 +5,7 @@
 //! frame   --^                                `-> totals (peer, interface, other)  ---- report -------------------> event
 //! ```
 //! Frames come twice: those that open a conversation or name a peer at once and in full ([`Flows::handle_opening`]), and all of
-//! them a little later, in batches and cut behind their headers ([`Flows::handle_frame`]). Only the latter are counted; each
+//! them a little later, in batches and cut behind their headers ([`Flows::counting`]). Only the latter are counted; each
 //! brings the moment at which it came, not at which it was read, so that the order of the two changes nothing.
 //!
 //! No clock and no I/O: every call brings its [`Moment`], [`Flows::poll_timeout`] says when [`Flows::handle_timeout`] is due, and
@@ -13,7 +13,9 @@
 //! How the calls are split into ticks changes no sum. All tables are bounded.
 
 mod announcements;
+mod beaten;
 mod conversations;
+mod counting;
 mod discovery;
 mod hearing;
 mod protocols;
@@ -39,11 +41,14 @@ pub use announcements::{
     ALREADY_OPEN, BURST, Found, NAME_WAIT, OWN_NAME_WAIT, Owner, PROGRAM_WAIT, Ticket, WINDOW,
 };
 pub use conversations::IDLE;
+pub use counting::Counting;
 pub use totals::MOST_PEERS;
 
 use self::{
     announcements::{Announcements, Opening},
+    beaten::{Beaten, Goal},
     conversations::{Belonging, Conversations},
+    counting::{TOGETHER, Waiting},
     discovery::Discovery,
     sighting::Sighting,
     totals::{Share, Totals},
@@ -94,6 +99,9 @@ pub struct Socket {
 pub struct Flows {
     /// A handful: looked through faster than hashed.
     own: Vec<IpAddr>,
+    beaten: Beaten,
+    /// None but during [`Flows::counting`].
+    waiting: Vec<Waiting>,
     networks: Networks,
     time_servers: HashSet<TimeServer>,
     /// Of the time servers set up by name, the addresses that DNS answers gave them.
@@ -117,6 +125,8 @@ impl Flows {
     pub fn new(now: Moment) -> Self {
         let mut flows = Self {
             own: Vec::new(),
+            beaten: Beaten::new(),
+            waiting: Vec::with_capacity(TOGETHER),
             networks: Networks::default(),
             time_servers: HashSet::new(),
             time_servers_heard: Vec::new(),
@@ -139,6 +149,8 @@ impl Flows {
     /// Takes in the PC's own network; `networks` are made of it, see [`Surroundings::networks`].
     pub fn set_surroundings(&mut self, here: &Surroundings, networks: Networks) {
         self.own = here.addresses().collect();
+        self.settle();
+        self.beaten.clear();
         self.time_servers = here.time_servers.iter().cloned().collect();
         let mut networks = networks;
         networks.ntp_servers.extend(&self.time_servers_heard);
@@ -203,16 +215,34 @@ impl Flows {
         }
     }
 
-    /// Counts a frame. What it opens and was not taken in as an opening before is told now.
+    /// Begins to count frames of this interface.
+    pub fn counting(&mut self, interface: u32) -> Counting<'_> {
+        Counting {
+            flows: self,
+            interface,
+        }
+    }
+
+    /// Counts a frame that has been read, and looks at it whatever came before.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, interface: u32, now: Moment) {
         self.totals.add_frame(interface, frame.len);
+        self.end_second(now.uptime);
         match frame.content {
-            Content::Ip(packet) => self.handle_packet(&packet, frame.len, interface, now),
+            Content::Ip(packet) => {
+                self.handle_packet(&packet, frame.len, interface, now);
+            }
             Content::Other | Content::Malformed => self.totals.add_other(frame.len),
         }
     }
 
-    fn handle_packet(&mut self, packet: &Packet<'_>, len: u32, interface: u32, now: Moment) {
+    /// Returns where further packets like it go, if they need not be looked at.
+    fn handle_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        len: u32,
+        interface: u32,
+        now: Moment,
+    ) -> Option<Goal> {
         let seen = Sighting::new(packet, &self.own);
         let is_answer = self
             .discovery
@@ -224,21 +254,26 @@ impl Flows {
             false => (!seen.ours).then(|| self.networks.scope(&seen.contact())),
         };
         let share = Share {
-            peer: seen.peer,
             sent: seen.sent,
-            len,
+            packets: 1,
+            bytes: len.into(),
             scope: belonging.map(|one| one.scope).or_else(scope_of_others),
             service_port: belonging.and_then(|one| one.service_port),
         };
         let known_as = belonging.map(|one| one.peer).unwrap_or_default();
-        let peer = self.totals.add(&share, known_as, now.uptime);
-        if let Some(mut belonging) = belonging {
-            if peer != known_as {
-                belonging.peer = peer;
-                self.conversations.set_peer(&belonging, peer);
-            }
-            self.tell_if_new(&seen, &belonging, interface, now);
+        let peer = self.totals.add(seen.peer, &share, known_as, now.uptime);
+        let mut belonging = belonging?;
+        if peer != known_as {
+            belonging.peer = peer;
+            self.conversations.set_peer(&belonging, peer);
         }
+        self.tell_if_new(&seen, &belonging, interface, now);
+        let goal = Goal {
+            flow: belonging.flow,
+            peer,
+            sent: seen.sent,
+        };
+        (!discovery::may_ask(&seen)).then_some(goal)
     }
 
     /// The program of a conversation that is not told by itself is asked for as well: for the report, or the sum of a burst.
@@ -277,12 +312,15 @@ impl Flows {
             self.announcements
                 .ask(belonging.conversation(seen), in_burst, now)
         };
-        if let Some(socket) = socket
-            && let Some(ticket) = ticket.or_else(ask)
-        {
-            self.outputs.push_back(Output::FindOwner(ticket, socket));
+        match socket {
+            Some(socket) => {
+                let question = ticket.or_else(ask);
+                let question = question.map(|ticket| Output::FindOwner(ticket, socket));
+                self.outputs.extend(question);
+            }
+            // Nobody is asked, so it may be complete. What waits is not gone through for each that begins.
+            None => self.release(now),
         }
-        self.release(now);
     }
 
     /// Where the broker runs on this very PC, those who come to it are infrastructure as well.
@@ -338,6 +376,7 @@ impl Flows {
         self.release(now);
         if now.uptime >= self.swept + SWEEP {
             self.swept = now.uptime;
+            self.settle();
             self.conversations.forget_silent(now.uptime);
             self.listener.forget_silent(now.uptime);
         }
@@ -382,6 +421,7 @@ impl Flows {
 
     /// Ends the interval: its traffic reports become outputs, and the next interval begins.
     pub fn end_interval(&mut self, now: Moment) {
+        self.settle();
         let taken = self.totals.take(&self.networks, now.uptime);
         let remarks = std::mem::take(&mut self.remarks);
         let programs = programs(&mut self.conversations, &self.own);

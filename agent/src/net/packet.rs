@@ -8,12 +8,25 @@
 //!
 //! Sources: RFC 791, 8200, 4302, 9293, 768, 792, 4443; IEEE 802.1Q and 802.3; LINKTYPE_ values of tcpdump.org.
 
+mod ends;
 mod ip;
 mod link;
 
 use std::net::IpAddr;
 
+pub use ends::{Ends, Plain};
 pub use link::LinkType;
+
+/// A frame as it was captured.
+#[derive(Debug, Clone, Copy)]
+pub struct Captured<'a> {
+    /// What the bytes begin with.
+    pub link: LinkType,
+    /// As many as were captured.
+    pub bytes: &'a [u8],
+    /// Length on the wire in bytes, link layer included.
+    pub len: u32,
+}
 
 /// A captured frame, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

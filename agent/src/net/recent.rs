@@ -6,7 +6,7 @@
 //! entries: an insertion looks at [`MOST_LOOKED_AT`] at most, and each entry is looked at once in a time of silence. A
 //! [`Slot`] leads to an entry without hashing, and nowhere once the entry has gone.
 
-use std::{collections::VecDeque, hash::Hash, time::Duration};
+use std::{collections::VecDeque, hash::Hash, hint::black_box, time::Duration};
 
 use foldhash::HashMap;
 
@@ -96,6 +96,12 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
             .as_mut()
             .filter(|_| seat.generation == slot.generation);
         taken.map(|(_, entry)| entry)
+    }
+
+    /// Asks the memory for an entry, before it is needed: of several that are asked for in a row none waits for another.
+    #[inline]
+    pub(super) fn reach_for(&self, slot: Slot) {
+        black_box(self.seats.get(index(slot)).map(|seat| seat.generation));
     }
 
     /// Puts a value in; in a full table another one goes.

@@ -252,10 +252,9 @@ impl Watch {
         let Some(capture) = captures.get_mut(at) else {
             return;
         };
-        let index = capture.index();
-        let read = capture.read(clock.now(), |frame, now| {
-            flows.handle_frame(frame, index, now);
-        });
+        let mut counting = flows.counting(capture.index());
+        let read = capture.read(clock.now(), |frame, now| counting.handle(frame, now));
+        drop(counting);
         if let Err(error) = read {
             self.lose(at, &error);
         }

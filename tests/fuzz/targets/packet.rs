@@ -1,7 +1,7 @@
 //! Captured frames: the first byte chooses the link layer, the rest is the frame.
 #![no_main]
 
-use labwatch_agent::net::packet::{self, LinkType};
+use labwatch_agent::net::packet::{self, Content, LinkType, Plain};
 use libfuzzer_sys::fuzz_target;
 
 const DLTS: [i32; 8] = [1, 113, 276, 101, 228, 229, 9, 0];
@@ -13,5 +13,14 @@ fuzz_target!(|bytes: &[u8]| {
     let dlt = DLTS[usize::from(*choice) % DLTS.len()];
     let link = LinkType::from_dlt(dlt).unwrap();
     let len = u32::try_from(frame.len()).unwrap();
-    assert_eq!(packet::parse(link, frame, len).len, len);
+    let read = packet::parse(link, frame, len);
+    assert_eq!(read.len, len);
+    if let Some(plain) = Plain::read(link, frame) {
+        let Content::Ip(whole) = read.content else {
+            panic!("{plain:?}");
+        };
+        let (sequence, payload) = (whole.sequence, whole.payload);
+        let plain = packet::Packet { sequence, payload, ..plain.packet() };
+        assert_eq!(plain, whole);
+    }
 });

@@ -42,7 +42,7 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 const MOST_LISTED: usize = 100;
 /// So many programs, as in a report.
 const MOST_PROGRAMS: usize = 16;
-/// Of conversations that are not told by themselves so many wait for their program at a time; for the rest nobody asks.
+/// Of conversations that are not told by themselves so many are asked about within [`WINDOW`]; for the rest nobody asks.
 const MOST_ASKED: usize = 256;
 
 /// Who takes part in a conversation on this PC.
@@ -113,11 +113,19 @@ struct Asked {
     in_burst: Option<Scope>,
 }
 
+/// How often was asked since when: a scan, of the network or of this PC, is not to keep the system busy with questions.
+#[derive(Debug, Default)]
+struct Asking {
+    since: Duration,
+    count: usize,
+}
+
 /// Conversations on their way to an event.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     pending: BTreeMap<Ticket, Pending>,
     asked: BTreeMap<Ticket, Asked>,
+    asking: Asking,
     next: u64,
     intranet: Limiter,
     internet: Limiter,
@@ -149,7 +157,7 @@ impl Announcements {
     }
 
     /// A question for the program of a conversation without an event of its own; `in_burst` is the scope of the burst whose
-    /// sum it is in. `None` when too many wait already.
+    /// sum it is in. `None` when too many were asked about already.
     pub(super) fn ask(
         &mut self,
         conversation: Conversation,
@@ -157,13 +165,15 @@ impl Announcements {
         now: Moment,
     ) -> Option<Ticket> {
         let since = now.uptime;
-        if self.asked.len() >= MOST_ASKED {
+        if since >= self.asking.since + WINDOW {
+            self.asking = Asking { since, count: 0 };
             self.asked
                 .retain(|_, asked| asked.since + PROGRAM_WAIT > since);
         }
-        if self.asked.len() >= MOST_ASKED {
+        if self.asking.count >= MOST_ASKED {
             return None;
         }
+        self.asking.count += 1;
         let ticket = self.ticket();
         let asked = Asked {
             conversation,

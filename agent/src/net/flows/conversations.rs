@@ -20,7 +20,7 @@ use labwatch_contract::{
 };
 
 use super::sighting::Sighting;
-use crate::net::recent::{Recent, Slot};
+use crate::net::recent::{Entry, Recent, Slot};
 
 /// A conversation is new again after so long without a packet.
 pub const IDLE: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub(super) struct Belonging {
     /// It was open before its first packet was seen: TCP without a SYN.
     pub(super) already_open: bool,
     /// Its flow; nowhere for ICMP.
-    flow: Slot,
+    pub(super) flow: Slot,
     /// What [`Conversations::set_peer`] has said of the flow.
     pub(super) peer: Slot,
 }
@@ -76,14 +76,15 @@ struct FiveTuple {
     peer_port: u16,
 }
 
+/// What is known of a flow.
 #[derive(Debug, Clone, Copy)]
-struct Flow {
-    direction: Direction,
-    scope: Scope,
+pub(super) struct Flow {
+    pub(super) direction: Direction,
+    pub(super) scope: Scope,
     packets_before: u8,
     conversation: Slot,
     /// Of its peer, in the table of sums.
-    peer: Slot,
+    pub(super) peer: Slot,
 }
 
 #[derive(Debug)]
@@ -132,8 +133,7 @@ impl Conversations {
         now: Duration,
     ) -> Belonging {
         let (slot, flow) = self.flow(seen, networks, now);
-        let is_told = matches!(flow.scope, Scope::Intranet | Scope::Internet);
-        let is_new = is_told && self.touch(seen, slot, &flow, now);
+        let is_new = is_told(flow.scope) && self.touch(seen, slot, &flow, now);
         Belonging {
             direction: flow.direction,
             scope: flow.scope,
@@ -144,6 +144,28 @@ impl Conversations {
             flow: slot,
             peer: flow.peer,
         }
+    }
+
+    /// Asks the memory for a flow, before it is needed.
+    #[inline]
+    pub(super) fn reach_for(&self, flow: Slot) {
+        self.flows.reach_for(flow);
+    }
+
+    /// Takes in further packets of a flow. `None` where it is more than that: the flow is forgotten or was silent for too long,
+    /// or its conversation was not heard of in this interval. Then [`Conversations::handle`] has to take it in.
+    #[inline]
+    pub(super) fn go_on(&mut self, slot: Slot, packets: u32, now: Duration) -> Option<Flow> {
+        let known = self.flows.at_mut(slot)?;
+        if now.saturating_sub(known.last) >= IDLE {
+            return None;
+        }
+        if is_told(known.value.scope) {
+            let talk = self.open.at_mut(known.value.conversation)?;
+            talk.go_on(self.interval, now)?;
+        }
+        known.go_on(packets, now);
+        Some(known.value)
     }
 
     /// Keeps the place of the peer for the flow's next packet.
@@ -206,8 +228,7 @@ impl Conversations {
             && !opens
             && now.saturating_sub(known.last) < IDLE
         {
-            known.last = known.last.max(now);
-            known.value.packets_before = known.value.packets_before.saturating_add(1);
+            known.go_on(1, now);
             self.newest = Some((key, slot));
             return (slot, known.value);
         }
@@ -221,11 +242,8 @@ impl Conversations {
     /// True when the conversation is new.
     #[inline]
     fn touch(&mut self, seen: &Sighting, slot: Slot, flow: &Flow, now: Duration) -> bool {
-        if let Some(known) = self.open.at_mut(flow.conversation)
-            && now.saturating_sub(known.last) < IDLE
-            && known.value.interval == self.interval
-        {
-            known.last = known.last.max(now);
+        let known = self.open.at_mut(flow.conversation);
+        if known.is_some_and(|known| known.go_on(self.interval, now).is_some()) {
             return false;
         }
         let (found, is_new) = self.touch_by_name(conversation(seen, flow.direction), now);
@@ -263,6 +281,24 @@ impl Conversations {
             self.heard.retain(|&slot| open.at(slot).is_some());
         }
         self.heard.push(slot);
+    }
+}
+
+impl Entry<Flow> {
+    #[inline]
+    fn go_on(&mut self, packets: u32, now: Duration) {
+        self.last = self.last.max(now);
+        let packets = u8::try_from(packets).unwrap_or(u8::MAX);
+        self.value.packets_before = self.value.packets_before.saturating_add(packets);
+    }
+}
+
+impl Entry<Talk> {
+    /// `None` where it was silent for too long, or not heard of in this interval.
+    #[inline]
+    fn go_on(&mut self, interval: u64, now: Duration) -> Option<()> {
+        let is_heard = now.saturating_sub(self.last) < IDLE && self.value.interval == interval;
+        is_heard.then(|| self.last = self.last.max(now))
     }
 }
 
@@ -328,6 +364,11 @@ fn conversation(seen: &Sighting, direction: Direction) -> Conversation {
         protocol: seen.protocol,
         service_port: service_port(seen, direction),
     }
+}
+
+/// Whether conversations of this scope are told at all.
+fn is_told(scope: Scope) -> bool {
+    matches!(scope, Scope::Intranet | Scope::Internet)
 }
 
 fn service_port(seen: &Sighting, direction: Direction) -> Option<u16> {

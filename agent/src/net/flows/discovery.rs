@@ -67,7 +67,7 @@ impl Discovery {
             return false;
         };
         if seen.sent {
-            if SERVICES.contains(&peer_port) && is_group(seen.peer, networks) {
+            if may_ask(seen) && is_group(seen.peer, networks) {
                 self.ask(own_port, peer_port, now);
             }
             return false;
@@ -78,6 +78,13 @@ impl Discovery {
                 && now.saturating_sub(question.asked) < PATIENCE
         });
         is_asked && seen.ours && self.has_room(seen.peer, len, now)
+    }
+
+    /// Whether something was asked from this port that what comes to it could answer.
+    #[inline]
+    pub(super) fn was_asked_from(&self, own_port: u16) -> bool {
+        let mut questions = self.questions.iter();
+        questions.any(|question| question.own_port == own_port)
     }
 
     fn ask(&mut self, own_port: u16, service: u16, now: Duration) {
@@ -106,6 +113,12 @@ impl Discovery {
         }
         answers.packets <= MOST_PACKETS && answers.bytes <= MOST_BYTES
     }
+}
+
+/// Whether a packet may be a question to everybody.
+pub(super) fn may_ask(seen: &Sighting) -> bool {
+    let is_of_service = seen.ports.is_some_and(|(_, peer)| SERVICES.contains(&peer));
+    is_of_service && seen.sent && seen.protocol == protocol::UDP
 }
 
 fn is_group(ip: IpAddr, networks: &Networks) -> bool {

@@ -25,13 +25,13 @@ struct Table([[u32; 2]; SECONDS]);
 
 impl Seconds {
     #[inline]
-    pub(super) fn add(&mut self, is_sent: bool, len: u32, now: Duration) {
+    pub(super) fn add(&mut self, is_sent: bool, more: u64, now: Duration) {
         if now.as_secs() > self.running {
             self.begin(now.as_secs());
         }
         let [sent, received] = &mut self.bytes;
         let bytes = if is_sent { sent } else { received };
-        *bytes = bytes.saturating_add(len);
+        *bytes = bytes.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
     }
 
     #[cold]
@@ -111,7 +111,7 @@ mod tests {
     fn rates_of(frames: &[(u64, u32)], now_ms: u64) -> (u64, u64, u64) {
         let mut seconds = Seconds::default();
         for &(ms, len) in frames {
-            seconds.add(true, len, Duration::from_millis(ms));
+            seconds.add(true, u64::from(len), Duration::from_millis(ms));
         }
         let (sent, received) = seconds.rates(Duration::from_millis(now_ms));
         assert_eq!(received, Rates::default());

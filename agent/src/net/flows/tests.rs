@@ -425,6 +425,25 @@ fn a_question_names_direction_and_interface() {
 }
 
 #[test]
+fn in_a_flood_only_so_many_programs_are_asked_for_in_a_window() {
+    let mut lab = Lab::new();
+    let scan = |lab: &mut Lab, ms: u64, ports: std::ops::RangeInclusive<u16>| {
+        for port in ports {
+            let to = format!("192.168.0.8:{port}");
+            lab.frame(ms, tcp("192.168.0.7:40000", &to, SYN));
+        }
+        for (ticket, _) in std::mem::take(&mut lab.asked) {
+            lab.flows.handle_owner(ticket, Owner::Unknown, at(ms));
+        }
+    };
+    scan(&mut lab, 1, 1..=1000);
+    lab.frame(5000, tcp("192.168.0.7:40000", "192.168.0.8:2000", SYN));
+    assert_eq!(lab.asked.len(), 0);
+    lab.frame(10_002, tcp("192.168.0.7:40000", "192.168.0.8:2001", SYN));
+    assert_eq!(lab.asked.len(), 1);
+}
+
+#[test]
 fn programs_behind_a_burst_stand_in_its_sum_and_in_the_report() {
     let mut lab = Lab::new();
     let scanner = || {
@@ -440,7 +459,7 @@ fn programs_behind_a_burst_stand_in_its_sum_and_in_the_report() {
             tcp("192.168.0.7:40000", &format!("192.168.0.8:{port}"), SYN),
         );
     }
-    // Fifty are told, and of the others only so many wait.
+    // Fifty are told, and of the others only so many are asked about.
     assert_eq!(lab.asked.len(), 50 + 256);
     for (ticket, _) in std::mem::take(&mut lab.asked) {
         lab.flows.handle_owner(ticket, scanner(), at(2));

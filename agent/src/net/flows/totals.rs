@@ -22,12 +22,12 @@ use crate::net::recent::{Recent, Slot};
 pub const MOST_PEERS: usize = 8_192;
 const MOST_PORTS: usize = 16;
 
-/// What a frame adds to its peer.
+/// What frames add to their peer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
-    pub(super) peer: IpAddr,
     pub(super) sent: bool,
-    pub(super) len: u32,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
     /// `None` where the frame alone does not tell (a later fragment).
     pub(super) scope: Option<Scope>,
     pub(super) service_port: Option<u16>,
@@ -136,33 +136,65 @@ impl Totals {
         self.other += u64::from(len);
     }
 
+    /// Asks the memory for a peer, before it is needed.
+    #[inline]
+    pub(super) fn reach_for(&self, peer: Slot) {
+        self.peers.reach_for(peer);
+    }
+
     /// Adds a frame to its peer, which is sought where it is `known_as` first; returns where it is.
     #[inline]
-    pub(super) fn add(&mut self, share: &Share, known_as: Slot, now: Duration) -> Slot {
-        let slot = match self.peers.at(known_as) {
-            Some(_) => known_as,
-            None => self.find(share.peer, now).unwrap_or_default(),
-        };
+    pub(super) fn add(
+        &mut self,
+        peer: IpAddr,
+        share: &Share,
+        known_as: Slot,
+        now: Duration,
+    ) -> Slot {
+        if self.add_to_known(known_as, share, now) {
+            return known_as;
+        }
+        let slot = self.find(peer, now).unwrap_or_default();
+        self.add_to_known_or_overflow(slot, share, now);
+        slot
+    }
+
+    /// Adds frames to the peer in this place, or to no peer where there is none.
+    pub(super) fn add_to_known_or_overflow(&mut self, slot: Slot, share: &Share, now: Duration) {
+        if !self.add_to_known(slot, share, now) {
+            self.overflow += share.bytes;
+        }
+    }
+
+    /// Adds a frame to the peer in this place; false, and nothing is added, where there is none.
+    #[inline]
+    pub(super) fn add_to_known(&mut self, slot: Slot, share: &Share, now: Duration) -> bool {
         let Some(peer) = self.peers.at_mut(slot) else {
-            self.overflow += u64::from(share.len);
-            return slot;
+            return false;
         };
         peer.last = peer.last.max(now);
         if !std::mem::replace(&mut peer.value.is_active, true) {
             self.active.push(slot);
         }
         peer.value.add(share, now);
-        slot
+        true
+    }
+
+    /// Whether [`Totals::is_first_contact`] would say no of the peer in this place.
+    #[inline]
+    pub(super) fn is_contacted(&self, slot: Slot, now: Duration) -> bool {
+        let began = self.interval_of(now);
+        let contacted = self
+            .peers
+            .at(slot)
+            .and_then(|(_, peer)| peer.value.contacted);
+        contacted.is_some_and(|last| last >= began)
     }
 
     /// True at the first call for a peer between two reports. A frame that is read after the report, but came before, belongs to
     /// the interval in which it came. The peer is kept from here on, with sums of nothing until its frames are counted.
     pub(super) fn is_first_contact(&mut self, peer: IpAddr, known_as: Slot, now: Duration) -> bool {
-        let began = if now < self.began {
-            self.began_before
-        } else {
-            self.began
-        };
+        let began = self.interval_of(now);
         let slot = match self.peers.at(known_as) {
             Some(_) => known_as,
             None => self.find(peer, now).unwrap_or_default(),
@@ -176,6 +208,15 @@ impl Totals {
             peer.last = peer.last.max(now);
         }
         is_first
+    }
+
+    /// When the interval began that a frame belongs to.
+    fn interval_of(&self, frame: Duration) -> Duration {
+        if frame < self.began {
+            self.began_before
+        } else {
+            self.began
+        }
     }
 
     /// A peer that is not known takes a place, if there is one.
@@ -243,9 +284,9 @@ impl Peer {
         } else {
             &mut self.received
         };
-        sum.packets += 1;
-        sum.bytes += u64::from(share.len);
-        self.seconds.add(share.sent, share.len, now);
+        sum.packets += share.packets;
+        sum.bytes += share.bytes;
+        self.seconds.add(share.sent, share.bytes, now);
         if self.scope.is_none()
             || share
                 .scope

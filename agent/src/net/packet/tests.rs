@@ -270,3 +270,32 @@ proptest! {
         }
     }
 }
+
+fn without_payload(packet: Packet<'_>) -> Packet<'static> {
+    Packet {
+        sequence: 0,
+        payload: &[],
+        ..packet
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_plain_packet_is_what_the_whole_reading_says(
+        protocol in prop::sample::select(vec![6_u8, 17, 1, 132]),
+        first in prop::sample::select(vec![0x45_u8, 0x45, 0x45, 0x46, 0x44, 0x65]),
+        fragment in prop::sample::select(vec![0_u16, 0, 0, 0x4000, 0x2000, 1]),
+        total_len in prop::sample::select(vec![0_u16, 19, 20, 24, 28, 33, 39, 40, 1500]),
+        rest in prop::collection::vec(any::<u8>(), 8..60),
+    ) {
+        let mut ip = vec![first, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
+        ip[2..4].copy_from_slice(&total_len.to_be_bytes());
+        ip[6..8].copy_from_slice(&fragment.to_be_bytes());
+        ip.extend(rest);
+        for (link, bytes) in [(LinkType::Ethernet, ethernet(&[8, 0], &ip)), (LinkType::RawIp, ip)] {
+            if let Some(plain) = Plain::read(link, &bytes) {
+                prop_assert_eq!(plain.packet(), without_payload(packet_of(link, &bytes)));
+            }
+        }
+    }
+}

@@ -196,10 +196,10 @@ impl Watch {
             .extract_if(.., |(_, until)| *until <= now)
             .collect();
         for (mut capture, _) in over {
-            let (flows, index) = (&mut self.flows, capture.index());
-            capture.read_rest(self.clock.now(), |frame, now| {
-                flows.handle_frame(frame, index, now);
-            });
+            let index = capture.index();
+            let mut counting = self.flows.counting(index);
+            capture.read_rest(self.clock.now(), |frame, now| counting.handle(frame, now));
+            drop(counting);
             let counter = capture.counter_at_report();
             self.count(&mut capture, counter);
             let is_open_again = self.captures.iter().any(|one| one.index() == index);

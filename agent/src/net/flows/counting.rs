@@ -1,0 +1,165 @@
+//! Counting the frames of one read: plain packets wait for each other, all else is counted at once, in the order of the frames.
+//!
+//! Of many peers each packet concerns memory of its own, which has to come from far. So [`TOGETHER`] packets ask for theirs before
+//! the first of them is counted. When the counting ends (it is dropped), none waits any more; meanwhile nobody else gets
+//! at the [`Flows`].
+//!
+//! A packet that is but one more of its flow goes the [beaten way](super::beaten), and is summed up there until its second is over; so
+//! a flow that has to give way in a full table is missed at the first packet of the next second. No sum depends on that.
+
+use std::time::Duration;
+
+use labwatch_contract::{event::contact::Direction, scope::Scope};
+
+use super::{
+    Flows,
+    beaten::{Goal, Places},
+    totals::Share,
+};
+use crate::net::{
+    Moment,
+    packet::{self, Captured, Ends, Plain},
+};
+
+/// So many packets wait for each other at most.
+pub(super) const TOGETHER: usize = 32;
+
+/// A plain packet that is to be counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) plain: Plain,
+    pub(super) places: Places,
+    pub(super) len: u32,
+    pub(super) at: Moment,
+}
+
+/// See [`Flows::counting`].
+#[derive(Debug)]
+pub struct Counting<'a> {
+    pub(super) flows: &'a mut Flows,
+    pub(super) interface: u32,
+}
+
+impl Counting<'_> {
+    /// Counts a frame. What it opens and was not taken in as an opening before is told.
+    #[inline]
+    pub fn handle(&mut self, captured: &Captured<'_>, now: Moment) {
+        let Some(plain) = Plain::read(captured.link, captured.bytes) else {
+            self.flows.count_waiting(self.interface);
+            let frame = packet::parse(captured.link, captured.bytes, captured.len);
+            self.flows.handle_frame(&frame, self.interface, now);
+            return;
+        };
+        let places = self.flows.beaten.places(&plain.ends);
+        self.flows.waiting.push(Waiting {
+            plain,
+            places,
+            len: captured.len,
+            at: now,
+        });
+        if self.flows.waiting.len() >= TOGETHER {
+            self.flows.count_waiting(self.interface);
+        }
+    }
+}
+
+impl Flows {
+    fn count_waiting(&mut self, interface: u32) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for one in &waiting {
+            self.beaten.reach_for(one.places);
+        }
+        for one in &waiting {
+            if let Some(goal) = self.beaten.to_walk(&one.plain.ends, one.places) {
+                self.conversations.reach_for(goal.flow);
+                self.totals.reach_for(goal.peer);
+            }
+        }
+        for one in waiting.drain(..) {
+            self.handle_plain(&one, interface);
+        }
+        self.waiting = waiting;
+    }
+
+    fn handle_plain(&mut self, waiting: &Waiting, interface: u32) {
+        let Waiting { plain, len, at, .. } = waiting;
+        self.totals.add_frame(interface, *len);
+        self.end_second(at.uptime);
+        if !self.goes_on(waiting)
+            && let Some(goal) = self.handle_packet(&plain.packet(), *len, interface, *at)
+        {
+            self.beaten.keep(plain.ends, goal);
+        }
+    }
+
+    /// What was summed up in another second than that of this frame is brought to where it belongs.
+    #[inline]
+    pub(super) fn end_second(&mut self, frame: Duration) {
+        if self.beaten.is_over(frame) {
+            self.settle();
+            self.beaten.begin(frame);
+        }
+    }
+
+    /// Counts a packet that is but one more of its flow; false, and nothing is counted, where there may be more to it.
+    #[inline]
+    fn goes_on(&mut self, waiting: &Waiting) -> bool {
+        let (ends, len, now) = (&waiting.plain.ends, waiting.len, waiting.at.uptime);
+        let may_be_answer = ends.is_udp() && self.discovery.was_asked_from(ends.destination_port());
+        let place = self.beaten.find(ends, waiting.places);
+        place.filter(|_| !may_be_answer).is_some_and(|place| {
+            self.beaten.add(place, len, now) || self.goes_on_to(place, ends, len, now)
+        })
+    }
+
+    fn goes_on_to(&mut self, place: usize, ends: &Ends, len: u32, now: Duration) -> bool {
+        let Some(Goal { flow, peer, sent }) = self.beaten.goal(place) else {
+            return false;
+        };
+        let Some(flow) = self.conversations.go_on(flow, 1, now) else {
+            return false;
+        };
+        if flow.scope == Scope::Internet && !self.totals.is_contacted(peer, now) {
+            return false;
+        }
+        let service_port = match sent == (flow.direction == Direction::Egress) {
+            true => ends.destination_port(),
+            false => ends.source_port(),
+        };
+        let share = Share {
+            sent,
+            packets: 1,
+            bytes: len.into(),
+            scope: Some(flow.scope),
+            service_port: Some(service_port),
+        };
+        let is_counted = self.totals.add_to_known(peer, &share, now);
+        if is_counted {
+            self.beaten.open(place);
+        }
+        is_counted
+    }
+
+    /// Brings what has been summed up on the way to where it belongs. Their first packet has noted scope and port.
+    pub(super) fn settle(&mut self) {
+        self.beaten.settle(|load| {
+            let Goal { flow, peer, sent } = load.goal;
+            self.conversations.go_on(flow, load.packets, load.last);
+            let share = Share {
+                sent,
+                packets: load.packets.into(),
+                bytes: load.bytes,
+                scope: None,
+                service_port: None,
+            };
+            self.totals
+                .add_to_known_or_overflow(peer, &share, load.last);
+        });
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.flows.count_waiting(self.interface);
+    }
+}
