@@ -98,7 +98,7 @@ impl Plan {
             rounds,
             faults: ALL.to_vec(),
             stall: Duration::from_secs(30),
-            cut: Duration::from_secs(12),
+            cut: Duration::from_secs(16),
             full: Duration::from_secs(10),
             calm: Duration::from_secs(20),
             crowd_events: 30,
