@@ -204,7 +204,13 @@ impl Intake {
             return Err("host.ip is another address than the topic's".to_owned());
         }
         let gaps = match status.event.action {
-            Presence::Online => self.ledger.handle_online(ip, &status.lab.journals),
+            Presence::Online => {
+                if let Some(from) = status.lab.previous_ip {
+                    let from = from.to_canonical();
+                    self.ledger.handle_return(ip, from, &status.lab.journals);
+                }
+                self.ledger.handle_online(ip, &status.lab.journals)
+            }
             Presence::Offline => Vec::new(),
         };
         if self.attendance.is_news(ip, &status) {

@@ -193,6 +193,29 @@ impl Ledger {
         gaps
     }
 
+    /// The PC says that it was `from` before: what was taken of its journals there holds here. Only of a journal that it
+    /// had here already; of any other, the first event that continues what was taken there is the proof.
+    pub fn handle_return(&mut self, ip: IpAddr, from: IpAddr, journals: &[JournalRange]) {
+        for JournalRange { journal, .. } in journals {
+            let (own, other) = ((*journal, ip), (*journal, from));
+            let (Some(here), Some(there)) = (self.books.get(&own), self.books.get(&other).copied())
+            else {
+                continue;
+            };
+            if from != ip && there.taken > here.taken {
+                let left = self.release(*journal, from);
+                self.books.insert(
+                    own,
+                    Book {
+                        moved: true,
+                        ..there
+                    },
+                );
+                self.moved.entry(own).or_default().extend(left);
+            }
+        }
+    }
+
     /// The marks that moved since this was last asked. They go into the log behind the lines that moved them.
     pub fn take_moved(&mut self) -> Vec<Standing> {
         let moved = std::mem::take(&mut self.moved);

@@ -417,3 +417,39 @@ fn of_a_journal_that_moves_and_returns_before_a_commit_one_mark_stays() {
     let mut ledger = Ledger::restore(STORE, marks);
     assert_eq!(take_from(&mut ledger, A, 1, 5), Verdict::New);
 }
+
+#[test]
+fn a_pc_that_dropped_events_elsewhere_and_returns_is_recorded_once() {
+    let mut ledger = ledger();
+    take_from(&mut ledger, A, 1, 1);
+    take_from(&mut ledger, A, 1, 2);
+    // As B it has lost some, and goes on.
+    assert_eq!(ledger.handle_online(B, &[range(1, 5, 6)]).len(), 1);
+    take_from(&mut ledger, B, 1, 5);
+    take_from(&mut ledger, B, 1, 6);
+    commit(&mut ledger);
+    let (back, journals) = (A, [range(1, 5, 7)]);
+    ledger.handle_return(back, B, &journals);
+    assert_eq!(ledger.handle_online(back, &journals), []);
+    assert_eq!(take_from(&mut ledger, A, 1, 6), Verdict::Duplicate);
+    assert_eq!(take_from(&mut ledger, A, 1, 7), Verdict::New);
+    let moved = ledger.take_moved();
+    assert_eq!(
+        (moved.len(), moved[0].ip, moved[0].left.as_slice()),
+        (1, A, &[B][..])
+    );
+}
+
+#[test]
+fn no_pc_takes_the_journal_of_another_by_saying_that_it_was_there() {
+    let mut ledger = ledger();
+    take_from(&mut ledger, A, 1, 1);
+    take_from(&mut ledger, A, 1, 2);
+    ledger.handle_return(B, A, &[range(1, 1, 9)]);
+    assert_eq!(take_from(&mut ledger, A, 1, 3), Verdict::New);
+    // Not even with a claim of its own before: whoever continues the chain has it.
+    assert_eq!(ledger.handle_online(B, &[range(1, 9, 9)]).len(), 1);
+    take_from(&mut ledger, A, 1, 4);
+    ledger.handle_return(B, A, &[range(1, 9, 9)]);
+    assert_eq!(take_from(&mut ledger, A, 1, 5), Verdict::New);
+}

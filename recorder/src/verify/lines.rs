@@ -25,7 +25,7 @@ use super::{Finding, Findings};
 use crate::{
     filing::Folder,
     ledger::{Ledger, Refusal, Verdict},
-    record::Note,
+    record::{Note, Sighting},
     show::reel::RawLine,
 };
 
@@ -160,6 +160,14 @@ impl Lines {
     }
 
     fn note(&mut self, ip: IpAddr, note: &Note) -> Result<(), String> {
+        if let Note::Online(Sighting {
+            previous_ip: Some(from),
+            journals,
+            ..
+        }) = note
+        {
+            self.ledger.handle_return(ip, from.to_canonical(), journals);
+        }
         if let Note::Gap(gap) = note {
             let range = JournalRange {
                 journal: gap.journal,
