@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
 
@@ -87,22 +87,21 @@ async fn twenty_thousand_messages_of_ten_publishers_arrive_in_order() {
 async fn a_subscriber_that_pauses_holds_publishers_back_and_loses_nothing() {
     let broker = TestBroker::start(settings()).await;
     let mut reader = broker.reader("lab/#").await;
-    let acknowledged = Arc::new(AtomicUsize::new(0));
-    let client = broker.client(1, "publisher").await;
-    let of = (4_000, 10_000);
-    let topic = "lab/10.0.0.1/net".to_owned();
-    let publisher = tokio::spawn(publish_many(
-        client,
-        topic,
-        0,
-        of,
-        Arc::clone(&acknowledged),
-    ));
-    // 40 MB are more than router and sockets hold: at some point nothing more is acknowledged.
+    let (publisher, acknowledged) = publish_40_mb(&broker).await;
     let before = until_held(&acknowledged).await;
     assert!((500..3_900).contains(&before), "{before}");
     read_all(&mut reader, 4_000).await;
     publisher.await.unwrap();
+}
+
+/// A publisher of 4,000 messages, and how many are acknowledged. They are more than router and sockets hold: while nobody
+/// reads, at some point nothing more is.
+async fn publish_40_mb(broker: &TestBroker) -> (JoinHandle<()>, Arc<AtomicUsize>) {
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let client = broker.client(1, "publisher").await;
+    let (topic, of) = ("lab/10.0.0.1/net".to_owned(), (4_000, 10_000));
+    let publisher = publish_many(client, topic, 0, of, Arc::clone(&acknowledged));
+    (tokio::spawn(publisher), acknowledged)
 }
 
 /// Waits until nothing more is acknowledged; how much was.
@@ -123,17 +122,7 @@ async fn until_held(acknowledged: &AtomicUsize) -> usize {
 async fn a_staff_subscriber_that_lags_can_publish_and_catches_up() {
     let broker = TestBroker::start(settings()).await;
     let mut recorder = broker.reader("lab/#").await;
-    let acknowledged = Arc::new(AtomicUsize::new(0));
-    let client = broker.client(1, "publisher").await;
-    let of = (4_000, 10_000);
-    let topic = "lab/10.0.0.1/net".to_owned();
-    let publisher = tokio::spawn(publish_many(
-        client,
-        topic,
-        0,
-        of,
-        Arc::clone(&acknowledged),
-    ));
+    let (publisher, acknowledged) = publish_40_mb(&broker).await;
     until_held(&acknowledged).await;
     let own = publish("lab/10.0.0.1/ack", b"marks", Some(7), false);
     recorder.send(&own).await;
