@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use proptest::prelude::*;
 
