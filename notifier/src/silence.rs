@@ -10,15 +10,15 @@
 //! Heartbeats come every 2 s; the broker drops a connection after 7.5 s without a packet. Invariants: a PC that is
 //! back within 3 s is not mentioned; a verdict rests on what was seen (connection closed, no heartbeat, echo or
 //! no echo), never on what it may mean; three or more that fall silent together are one finding. While our own
-//! connection to the broker is broken nobody is judged. An `offline` that names another connection than the last
-//! `online` counts for nothing; a claim to have moved from another address counts only for the same PC in the
-//! same boot. At most 4,096 PCs are remembered; what an unknown one sends is ignored until its status comes.
+//! connection to the broker is broken nobody is judged. At most 4,096 PCs are remembered; what an unknown one sends
+//! is ignored until its status comes. What its statuses themselves say is in `presence`.
 //!
 //! Times are since the start of the program.
 
 mod doubt;
 mod group;
 mod pc;
+mod presence;
 mod words;
 
 use std::{
@@ -27,14 +27,11 @@ use std::{
     time::Duration,
 };
 
-use labwatch_contract::{
-    status::{Presence, Reason, Status},
-    time::Timestamp,
-};
+use labwatch_contract::time::Timestamp;
 
 use self::{
     group::Group,
-    pc::{Cause, Identity, Pc},
+    pc::{Cause, Pc},
 };
 use crate::rules::Finding;
 
@@ -165,14 +162,6 @@ impl Silence {
         }
     }
 
-    /// What is new in a status of the PC with this address.
-    pub fn status(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
-        match status.event.action {
-            Presence::Online => self.online(address, status, seen),
-            Presence::Offline => self.offline(address, status, seen),
-        }
-    }
-
     /// A probe went out from this address of ours.
     pub fn asked_from(&mut self, own: IpAddr) {
         if self.own.len() < MAX_GROUPS {
@@ -248,13 +237,6 @@ impl Silence {
         self.look_at = Some(self.look_at.map_or(time, |look| look.min(time)));
     }
 
-    /// Who had gone before we came, and after the moment when somebody last watched.
-    pub fn gone_since(&mut self, watched: Timestamp) -> Vec<Finding> {
-        let gone = std::mem::take(&mut self.gone_before);
-        let later = gone.into_values().filter(|(when, _)| *when > watched);
-        later.map(|(_, finding)| finding).collect()
-    }
-
     fn due(&self, now: Duration) -> Vec<(IpAddr, Cause)> {
         let verdicts = self.pcs.iter();
         let verdicts = verdicts.filter_map(|(address, pc)| Some((*address, pc.verdict(now)?)));
@@ -323,115 +305,6 @@ impl Silence {
         let index = self.groups.iter().position(|one| one.number == number)?;
         let is_over = leave(self.groups.get_mut(index)?);
         is_over.then(|| self.groups.remove(index).all_back(at))
-    }
-
-    fn online(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
-        self.gone_before.remove(&address);
-        let known = self.pcs.get(&address);
-        let news = pc::Arrival::of(known, status, seen);
-        let told = known.and_then(|pc| pc.told);
-        let is_known = known.is_some();
-        let moved_from = self.moved_from(address, status);
-        if is_known || self.pcs.len() < MAX_PCS {
-            self.pcs.insert(address, Pc::online(status, seen.now));
-            self.look_by(seen.now + TICK);
-        }
-        if let Some(Told {
-            group: Some(group), ..
-        }) = told
-            && let Some(finding) = self.returned(group, address, seen)
-        {
-            return Some(finding);
-        }
-        match moved_from {
-            Some(from) => Some(words::moved(address, from, status)),
-            None => words::came(address, status, news),
-        }
-    }
-
-    /// Where the PC that is at this address now came from, when it was known there.
-    #[must_use]
-    pub fn moved_to(&self, address: IpAddr) -> Option<IpAddr> {
-        let moved = |pc: &Pc| {
-            pc.told
-                .is_some_and(|told| told.cause == Cause::Moved(address))
-        };
-        let from = self.pcs.iter().find(|(_, pc)| moved(pc));
-        from.map(|(from, _)| *from)
-    }
-
-    /// The address that this PC had before, when that was known to be the same PC in the same boot.
-    fn moved_from(&mut self, address: IpAddr, status: &Status) -> Option<IpAddr> {
-        let from = status.lab.previous_ip?.to_canonical();
-        let identity = Identity::of(status);
-        let old = self.pcs.get_mut(&from).filter(|_| from != address)?;
-        let same = identity.is_some() && old.identity == identity;
-        same.then(|| {
-            old.leave(Cause::Moved(address));
-            from
-        })
-    }
-
-    fn offline(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
-        let known = self.pcs.get_mut(&address).filter(|pc| pc.was_seen());
-        let Some(pc) = known else {
-            return self.gone_unknown(address, status, seen);
-        };
-        if pc.connection != Some(status.lab.connection) || !pc.online {
-            return None;
-        }
-        match Cause::of(status.lab.reason) {
-            Some(cause) => {
-                let known = pc.leave(cause);
-                known
-                    .is_none_or(|told| told.cause != cause)
-                    .then(|| words::went(address, status, cause, seen))
-            }
-            None => {
-                pc.lose(seen);
-                self.look_by(seen.now);
-                None
-            }
-        }
-    }
-
-    /// An `offline` of a PC whose `online` we have not seen.
-    fn gone_unknown(&mut self, address: IpAddr, status: &Status, seen: Seen) -> Option<Finding> {
-        let cause = Cause::of(status.lab.reason);
-        if seen.retained {
-            if cause != Some(Cause::Shutdown) && self.gone_before.len() < MAX_PCS {
-                let finding = words::went_unseen(address, status, cause);
-                // A will was written at the connect; only that it was later is known.
-                let when = match status.lab.reason {
-                    Reason::Lost => seen.at,
-                    _ => status.timestamp,
-                };
-                self.gone_before.insert(address, (when, finding));
-            }
-            return None;
-        }
-        if self.pcs.len() >= MAX_PCS && !self.pcs.contains_key(&address) {
-            return Some(words::went(
-                address,
-                status,
-                cause.unwrap_or(Cause::Unsaid),
-                seen,
-            ));
-        }
-        let mut pc = Pc::online(status, seen.now);
-        let finding = match cause {
-            Some(cause) => {
-                pc.leave(cause);
-                Some(words::went(address, status, cause, seen))
-            }
-            None => {
-                pc.lose(seen);
-                None
-            }
-        };
-        self.pcs.insert(address, pc);
-        self.look_by(seen.now);
-        finding
     }
 }
 
