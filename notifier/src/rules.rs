@@ -26,7 +26,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use labwatch_contract::{
     alert::{AlertHost, Severity},
-    event::{Action, Event, Host},
+    event::{Action, Event, Fields, Host},
     health::Health,
     policy::Policy,
     status::{Presence, Status},
@@ -274,6 +274,12 @@ impl Rules {
             known => format!("{address} ({})", known.join(", ")),
         }
     }
+}
+
+/// `: the journal was full`; nothing where the event gives no reason.
+fn because(fields: &Fields) -> String {
+    let reason = fields.lab.reason.as_deref();
+    reason.map_or(String::new(), |reason| format!(": {}", harmless(reason)))
 }
 
 /// The first few of many, and how many more there are: `22, 80, 443 and 9 more`.

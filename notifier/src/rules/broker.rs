@@ -8,28 +8,19 @@ const LOST: Rule = Rule::lasting("broker", "broker-lost", "Broker out of reach")
 const BACK: Rule = Rule::ending("broker", "broker-back", "Broker in reach again");
 pub(super) const RULES: &[Rule] = &[LOST, BACK];
 
+const OBJECT: &str = "broker";
+
 /// The connection broke.
 pub(crate) fn lost(reason: &str, at: Timestamp) -> Finding {
     let text = format!(
         "broker out of reach, nothing is seen until it is back: {}",
         harmless(reason)
     );
-    finding(LOST, Severity::Warning, text, at)
+    Finding::of_the_lab(LOST, Severity::Warning, OBJECT, text, at)
 }
 
 /// The connection is there again.
 pub(crate) fn back(at: Timestamp) -> Finding {
-    finding(BACK, Severity::Info, "broker in reach again".into(), at)
-}
-
-fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {
-    Finding {
-        rule,
-        severity,
-        host: None,
-        seat: None,
-        object: "broker".into(),
-        message,
-        time,
-    }
+    let text = "broker in reach again".into();
+    Finding::of_the_lab(BACK, Severity::Info, OBJECT, text, at)
 }

@@ -88,6 +88,27 @@ pub struct Finding {
     pub time: Timestamp,
 }
 
+impl Finding {
+    /// What concerns the lab rather than one PC.
+    pub(crate) fn of_the_lab(
+        rule: Rule,
+        severity: Severity,
+        object: &str,
+        message: String,
+        time: Timestamp,
+    ) -> Self {
+        Self {
+            rule,
+            severity,
+            host: None,
+            seat: None,
+            object: object.to_owned(),
+            message,
+            time,
+        }
+    }
+}
+
 /// A finding without the PC.
 pub(super) struct Verdict {
     pub(super) rule: Rule,

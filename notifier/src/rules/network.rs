@@ -20,7 +20,7 @@ use labwatch_contract::{
     time::Timestamp,
 };
 
-use super::{Incomplete, Rule, Verdict, some};
+use super::{Incomplete, Rule, Verdict, because, some};
 
 const WAY_OUT: Rule = Rule::lasting("interface", "interface-way-out", "Another way out came up");
 const NEW: Rule = Rule::lasting(
@@ -239,15 +239,11 @@ fn gap(fields: &Fields) -> Verdict {
         .as_deref()
         .map(|name| format!(" on {name}"))
         .unwrap_or_default();
-    let reason = fields.lab.reason.as_deref().map(harmless);
-    let reason = reason.map(|reason| format!(": {reason}"));
+    let reason = because(fields);
     Verdict {
         rule: GAP,
         severity: Severity::Technical,
         object: name.unwrap_or_default(),
-        text: format!(
-            "packets were not seen for a moment{place}{}",
-            reason.unwrap_or_default()
-        ),
+        text: format!("packets were not seen for a moment{place}{reason}"),
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn away(before: &Before, at: Timestamp) -> Option<Finding> {
         watched.utc().format("%Y-%m-%dT%H:%M:%SZ"),
         at.utc().format("%H:%M:%SZ")
     );
-    (at.since(watched) > unnoticed).then(|| finding(AWAY, Severity::Technical, text, at))
+    (at.since(watched) > unnoticed)
+        .then(|| Finding::of_the_lab(AWAY, Severity::Technical, AWAY.id, text, at))
 }
 
 /// How many incidents are open from before we came.
@@ -39,17 +40,5 @@ pub(crate) fn still_open(memory: &Memory, at: Timestamp) -> Option<Finding> {
     let text = format!(
         "incidents from before: {open} open, {unacknowledged} of them not acknowledged: labwatch-notifier list prints them"
     );
-    (open > 0).then(|| finding(STILL_OPEN, Severity::Info, text, at))
-}
-
-fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {
-    Finding {
-        rule,
-        severity,
-        host: None,
-        seat: None,
-        object: rule.id.into(),
-        message,
-        time,
-    }
+    (open > 0).then(|| Finding::of_the_lab(STILL_OPEN, Severity::Info, STILL_OPEN.id, text, at))
 }

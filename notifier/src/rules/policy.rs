@@ -8,13 +8,15 @@ const REFUSED: Rule = Rule::lasting("policy", "policy-refused", "Policy file ref
 const IN_FORCE: Rule = Rule::ending("policy", "policy-in-force", "Policy in force");
 pub(super) const RULES: &[Rule] = &[REFUSED, IN_FORCE];
 
+const OBJECT: &str = "policy file";
+
 /// The file was changed and cannot be taken.
 pub(crate) fn refused(why: &str, at: Timestamp) -> Finding {
     let text = format!(
         "policy file refused, the old one stays in force: {}",
         harmless(why)
     );
-    finding(REFUSED, Severity::Technical, text, at)
+    Finding::of_the_lab(REFUSED, Severity::Technical, OBJECT, text, at)
 }
 
 /// The file was changed and counts from now on.
@@ -24,17 +26,5 @@ pub(crate) fn in_force(exam: &str, at: Timestamp) -> Finding {
         exam => format!(": {}", harmless(exam)),
     };
     let text = format!("changed policy in force{exam}");
-    finding(IN_FORCE, Severity::Info, text, at)
-}
-
-fn finding(rule: Rule, severity: Severity, message: String, time: Timestamp) -> Finding {
-    Finding {
-        rule,
-        severity,
-        host: None,
-        seat: None,
-        object: "policy file".into(),
-        message,
-        time,
-    }
+    Finding::of_the_lab(IN_FORCE, Severity::Info, OBJECT, text, at)
 }

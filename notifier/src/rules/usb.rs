@@ -15,7 +15,7 @@ use labwatch_contract::{
     text::harmless,
 };
 
-use super::{Incomplete, Rule, Verdict};
+use super::{Incomplete, Rule, Verdict, because};
 
 const INJECTOR: Rule = Rule::lasting("usb", "usb-storage-keyboard", "USB storage that types keys");
 const COMPOSITE: Rule = Rule::lasting(
@@ -84,41 +84,26 @@ pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomple
             Severity::Info,
             "usb device disconnected",
         )?,
-        Action::VolumePresent => volume_verdict(
-            fields,
-            VOLUME_PRESENT,
-            Severity::Info,
-            "volume there at the start",
-        )?,
-        Action::VolumeMounted => mounted(fields)?,
-        Action::VolumeRemounted => {
-            volume_verdict(fields, REMOUNTED, Severity::Warning, "volume mounted anew")?
-        }
-        Action::MediaInserted => {
-            volume_verdict(fields, MEDIA, Severity::Warning, "medium inserted")?
-        }
-        Action::MediaPresent => volume_verdict(
-            fields,
-            MEDIA_PRESENT,
-            Severity::Info,
-            "medium there at the start",
-        )?,
-        Action::MediaRemoved => {
-            volume_verdict(fields, MEDIA_GONE, Severity::Info, "medium taken out")?
-        }
-        Action::VolumeUnmounted => {
-            volume_verdict(fields, UNMOUNTED, Severity::Info, "volume unmounted")?
-        }
-        Action::VolumeRemoved => volume_verdict(
-            fields,
-            PULLED,
-            Severity::Warning,
-            "volume pulled without unmount",
-        )?,
         Action::EventsLost => events_lost(fields),
         Action::EventsDropped => events_dropped(fields),
-        _ => return Ok(None),
+        _ => return of_volume(&occurrence.action, fields),
     }))
+}
+
+/// What volumes and media do; nothing of other actions.
+fn of_volume(action: &Action, fields: &Fields) -> Result<Option<Verdict>, Incomplete> {
+    let (rule, severity, happened) = match action {
+        Action::VolumePresent => (VOLUME_PRESENT, Severity::Info, "volume there at the start"),
+        Action::VolumeMounted => mounted(volume(fields)?),
+        Action::VolumeRemounted => (REMOUNTED, Severity::Warning, "volume mounted anew"),
+        Action::VolumeUnmounted => (UNMOUNTED, Severity::Info, "volume unmounted"),
+        Action::VolumeRemoved => (PULLED, Severity::Warning, "volume pulled without unmount"),
+        Action::MediaPresent => (MEDIA_PRESENT, Severity::Info, "medium there at the start"),
+        Action::MediaInserted => (MEDIA, Severity::Warning, "medium inserted"),
+        Action::MediaRemoved => (MEDIA_GONE, Severity::Info, "medium taken out"),
+        _ => return Ok(None),
+    };
+    volume_verdict(fields, rule, severity, happened).map(Some)
 }
 
 fn present(fields: &Fields) -> Result<Option<Verdict>, Incomplete> {
@@ -252,16 +237,18 @@ fn device_name(device: &Device) -> String {
     }
 }
 
-fn mounted(fields: &Fields) -> Result<Verdict, Incomplete> {
-    let volume = fields.volume.as_ref().ok_or(Incomplete("volume"))?;
+fn volume(fields: &Fields) -> Result<&Volume, Incomplete> {
+    fields.volume.as_ref().ok_or(Incomplete("volume"))
+}
+
+fn mounted(volume: &Volume) -> (Rule, Severity, &'static str) {
     let shared =
         volume.bus_type.as_deref() == Some("network") || volume.file_system_type == "fuse.sshfs";
-    let (rule, happened) = match volume.writable {
-        _ if shared => (SHARE, "network share mounted"),
-        Some(false) => (READ_ONLY, "volume mounted"),
-        _ => (MOUNTED, "volume mounted"),
-    };
-    volume_verdict(fields, rule, Severity::Warning, happened)
+    match volume.writable {
+        _ if shared => (SHARE, Severity::Warning, "network share mounted"),
+        Some(false) => (READ_ONLY, Severity::Warning, "volume mounted"),
+        _ => (MOUNTED, Severity::Warning, "volume mounted"),
+    }
 }
 
 fn volume_verdict(
@@ -270,7 +257,7 @@ fn volume_verdict(
     severity: Severity,
     happened: &str,
 ) -> Result<Verdict, Incomplete> {
-    let volume = fields.volume.as_ref().ok_or(Incomplete("volume"))?;
+    let volume = volume(fields)?;
     let mut text = format!("{happened}: {}", volume_in_words(volume));
     if let Some(device) = &fields.device {
         text += &format!(", on {}", device_name(device));
@@ -341,8 +328,7 @@ fn events_lost(fields: &Fields) -> Verdict {
 }
 
 fn events_dropped(fields: &Fields) -> Verdict {
-    let reason = fields.lab.reason.as_deref().map(harmless);
-    let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+    let reason = because(fields);
     Verdict {
         rule: DROPPED,
         severity: Severity::Technical,

@@ -298,15 +298,7 @@ pub(super) fn names(addresses: &BTreeSet<IpAddr>, seats: &Seats) -> String {
 }
 
 fn lab(rule: Rule, severity: Severity, first: IpAddr, message: String, time: Timestamp) -> Finding {
-    Finding {
-        rule,
-        severity,
-        host: None,
-        seat: None,
-        object: format!("from {first}"),
-        message,
-        time,
-    }
+    Finding::of_the_lab(rule, severity, &format!("from {first}"), message, time)
 }
 
 fn about(
