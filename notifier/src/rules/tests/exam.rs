@@ -1,6 +1,6 @@
 //! What the policy makes of findings: seats, severities, the window, in virtual time.
 
-use super::{scenarios::Lab, *};
+use super::{rig::Lab, *};
 
 const SEATS: &str = "[[seats]]\nseat = \"A-07\"\nip = \"192.168.0.133\"\nmac = \"2c-6e-85-00-b6-3a\"\n\
                      [[seats]]\nseat = \"B-03\"\nip = \"192.168.0.134\"\nmac = \"00-11-22-33-44-55\"\n";
@@ -217,4 +217,64 @@ fn a_row_is_named_by_its_seats() {
         released[0].message,
         "none of the missing PCs is expected any more"
     );
+}
+
+#[test]
+fn outside_the_exam_nothing_is_an_alarm_and_who_comes_and_goes_is_still_told() {
+    let window = "[window]\nstart = 2026-11-22T10:00:00Z\nend = 2026-11-22T11:00:00Z\n";
+    let mut lab = Lab::with_policy(window);
+    let stick = lab::device(PC33, "device-connected", "Stick", &["storage"]);
+    assert_eq!(lab.hear(0, PC33, "usb", &stick), None);
+    lab.online(PC33);
+    let gone = lab
+        .hear(
+            1,
+            PC33,
+            "status",
+            &lab::status(PC33, "offline", "stopped", 1),
+        )
+        .unwrap();
+    assert_eq!(gone.severity, Severity::Info);
+    let during = lab.hear_all(1800, PC33, "usb", &stick);
+    let told: Vec<_> = during
+        .iter()
+        .map(|one| (one.rule.id, one.severity))
+        .collect();
+    let [gone, stick] = [
+        ("agent-offline", Severity::Warning),
+        ("usb-storage", Severity::Warning),
+    ];
+    assert_eq!(told, [gone, stick, stick], "what lasts, and what is new");
+}
+
+#[test]
+fn the_policy_says_how_grave_a_rule_is_and_which_seat_it_was() {
+    let mut lab = Lab::with_policy(
+        "[severity]\nusb-mouse = \"off\"\nusb-storage = \"critical\"\n[[seats]]\nseat = \"A-07\"\nname = \"pc-33\"\n",
+    );
+    let mouse = lab::device(PC33, "device-connected", "Mouse", &["mouse"]);
+    assert_eq!(lab.hear(0, PC33, "usb", &mouse), None);
+    let stick = lab::device(PC33, "device-connected", "Stick", &["storage"]);
+    let found = lab.hear(0, PC33, "usb", &stick).unwrap();
+    assert_eq!(
+        (found.severity, found.seat.as_deref()),
+        (Severity::Critical, Some("A-07"))
+    );
+}
+
+#[test]
+fn whoever_has_a_seat_and_never_comes_is_told_with_it() {
+    let mut lab = Lab::with_policy("[[seats]]\nseat = \"A-07\"\nip = \"192.168.0.133\"\n");
+    let start: Timestamp = "2026-11-22T09:31:05Z".parse().unwrap();
+    let mut found = Vec::new();
+    lab.inbox.silence.connected(Duration::ZERO);
+    for half in 1..100 {
+        let now = Duration::from_millis(500 * half);
+        found.extend(lab.inbox.handle_timeout(now, start).findings);
+    }
+    let told: Vec<_> = found
+        .iter()
+        .map(|one| (one.rule.id, one.seat.as_deref()))
+        .collect();
+    assert_eq!(told, [("agent-never-seen", Some("A-07"))]);
 }

@@ -1,0 +1,303 @@
+//! Who talks to whom, in the lab and outside: single events, and what several make together in virtual time.
+
+use super::{rig::Lab, *};
+
+#[test]
+fn both_ends_of_a_conversation_name_both_ends() {
+    says(
+        &lab::contact(PC33, 80),
+        Severity::Warning,
+        "intranet-egress",
+        "192.168.0.133 (pc-33): network accessed: opened tcp to 192.168.0.134 port 80 (http) by curl (user alice) \
+         [program: polled]",
+    );
+    says(
+        &lab::contact(PC34, 80),
+        Severity::Warning,
+        "intranet-ingress",
+        "192.168.0.134 (pc-34): network accessed: was contacted by 192.168.0.133 with tcp port 80 (http), answered \
+         by python3 (user bob) [program: polled]",
+    );
+}
+
+#[test]
+fn a_ping_by_nobody_known_is_told_without_ports() {
+    let payload = lab::event(
+        PC33,
+        "intranet-access",
+        json!({
+            "source": {"ip": PC33}, "destination": {"ip": PC34, "domain": "pc-34.lab"},
+            "network": {"transport": "icmp", "direction": "egress"},
+            "lab": {"scope": "intranet", "attribution": "none"},
+        }),
+    );
+    assert_eq!(
+        found(&payload).message,
+        "192.168.0.133 (pc-33): network accessed: opened icmp to 192.168.0.134 (pc-34.lab) by an unknown program"
+    );
+}
+
+#[test]
+fn a_direction_that_is_not_said_is_read_off_the_source() {
+    let payload = lab::with(
+        &lab::contact(PC34, 80),
+        "/network/direction",
+        json!("sideways"),
+    );
+    assert_eq!(found(&payload).rule.id, "intranet-ingress");
+}
+
+#[test]
+fn a_scan_is_one_line_with_what_was_summed() {
+    let peers: Vec<String> = (1..=9).map(|n| format!("192.168.0.{n}")).collect();
+    let extra = json!({
+        "event": {"start": "2026-11-22T09:31:05Z", "end": "2026-11-22T09:31:15Z"},
+        "lab": {"scope": "intranet", "burst": {"count": 312, "peers": peers, "ports": [22, 80]}},
+    });
+    says(
+        &lab::event(PC33, "conversation-burst", extra),
+        Severity::Warning,
+        "conversation-burst",
+        "192.168.0.133 (pc-33): network accessed: had 312 more conversations within 10 s, peers 192.168.0.1, \
+         192.168.0.2, 192.168.0.3, 192.168.0.4, 192.168.0.5 and 4 more, ports 22, 80: many for one program",
+    );
+}
+
+#[test]
+fn a_conversation_seen_from_both_ends_is_one_incident_that_names_both() {
+    let mut lab = Lab::with_policy("[[seats]]\nseat = \"A-08\"\nip = \"192.168.0.134\"\n");
+    lab.online(PC33);
+    lab.online(PC34);
+    let opened = lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+    let contacted = lab.contact(PC34, &lab::contact(PC34, 80)).unwrap();
+    assert_eq!(opened.object, contacted.object);
+    assert_eq!(opened.rule.subject, contacted.rule.subject);
+    assert_eq!(opened.host, contacted.host, "filed under who opened it");
+    assert!(
+        opened.message.contains(
+            "opened tcp to 192.168.0.134 (pc-34, seat A-08) port 80 (http) by curl (user alice)"
+        ),
+        "{}",
+        opened.message
+    );
+    assert!(
+        contacted.message.starts_with(
+            "192.168.0.133 (pc-33): network accessed: contacted 192.168.0.134 (pc-34, seat A-08) with tcp port 80 \
+             (http), as that PC says; answered by python3 (user bob)"
+        ),
+        "{}",
+        contacted.message
+    );
+}
+
+#[test]
+fn a_conversation_is_graded_by_what_comes_of_it() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    lab.online(PC34);
+    lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+    let unanswered = lab.hear(38, PC33, "net", &lab::report(PC33, PC34, 300, 0));
+    assert_eq!(unanswered, None, "an attempt stays one");
+    let answered = lab
+        .hear(40, PC33, "net", &lab::report(PC33, PC34, 1_234, 5_000))
+        .unwrap();
+    assert_eq!(
+        (answered.rule.id, answered.severity),
+        ("intranet-exchange", Severity::Warning)
+    );
+    assert!(
+        answered
+            .message
+            .ends_with("; was answered: 1.2 kB sent, 5.0 kB received"),
+        "{}",
+        answered.message
+    );
+    assert_eq!(
+        lab.hear(40, PC33, "net", &lab::report(PC33, PC34, 1_000, 1_000)),
+        None
+    );
+    let lasting = lab
+        .hear(40, PC33, "net", &lab::report(PC33, PC34, 1_000, 1_000))
+        .unwrap();
+    assert_eq!(
+        (lasting.rule.id, lasting.severity),
+        ("intranet-sustained", Severity::Critical)
+    );
+    assert_eq!(
+        lab.hear(40, PC33, "net", &lab::report(PC33, PC34, 1_000, 1_000)),
+        None,
+        "said once"
+    );
+}
+
+#[test]
+fn a_lasting_exchange_with_a_machine_that_is_no_lab_pc_is_not_critical() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+    let lasting = lab
+        .hear(40, PC33, "net", &lab::report(PC33, PC34, 900_000, 200_000))
+        .unwrap();
+    assert_eq!(
+        (lasting.rule.id, lasting.severity),
+        ("intranet-sustained", Severity::Warning)
+    );
+}
+
+#[test]
+fn an_answer_from_a_discovery_port_is_nothing_until_data_goes_both_ways() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    let answer = lab::with(
+        &lab::contact(PC33, 1900),
+        "/network/transport",
+        json!("udp"),
+    );
+    assert_eq!(lab.contact(PC33, &answer), None);
+    assert_eq!(
+        lab.hear(40, PC33, "net", &lab::report(PC33, PC34, 0, 900)),
+        None
+    );
+    let misused = lab
+        .hear(40, PC33, "net", &lab::report(PC33, PC34, 900, 900))
+        .unwrap();
+    assert_eq!(misused.rule.id, "intranet-exchange");
+}
+
+#[test]
+fn traffic_that_no_conversation_was_told_of_is_not_graded() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    assert_eq!(
+        lab.hear(
+            40,
+            PC33,
+            "net",
+            &lab::report(PC33, PC34, 9_000_000, 9_000_000)
+        ),
+        None
+    );
+}
+
+#[test]
+fn ten_machines_within_a_minute_are_a_scan_and_one_a_minute_is_none() {
+    let to = |number: u8| {
+        lab::with(
+            &lab::contact(PC33, 445),
+            "/destination/ip",
+            json!(format!("192.168.0.{number}")),
+        )
+    };
+    let mut lab = Lab::new();
+    let rules: Vec<&str> = (1..=12)
+        .filter_map(|number| lab.contact(PC33, &to(number)))
+        .map(|found| found.rule.id)
+        .collect();
+    assert_eq!(&rules[..9], ["intranet-egress"; 9]);
+    assert_eq!(&rules[9..], ["intranet-scan"; 3]);
+    let mut lab = Lab::new();
+    for number in 1..=12 {
+        let found = lab.hear(61, PC33, "net/intranet", &to(number)).unwrap();
+        assert_eq!(found.rule.id, "intranet-egress");
+    }
+}
+
+#[test]
+fn what_the_policy_allows_is_no_finding_from_either_end() {
+    let mut lab = Lab::with_policy("[[allow]]\naddress = \"192.168.0.134\"\nport = 80\n");
+    assert_eq!(lab.contact(PC33, &lab::contact(PC33, 80)), None);
+    assert_eq!(lab.contact(PC34, &lab::contact(PC34, 80)), None);
+    assert!(lab.contact(PC33, &lab::contact(PC33, 22)).is_some());
+}
+
+#[test]
+fn a_denied_name_is_told_with_how_it_was_learned_and_an_allowed_one_is_not() {
+    let denied = "denied-names = [\"chat.example\"]\n";
+    let mut lab = Lab::with_policy(denied);
+    let found = lab
+        .hear(
+            1,
+            PC33,
+            "net/internet",
+            &lab::visit(PC33, "www.chat.example", 443),
+        )
+        .unwrap();
+    assert_eq!(
+        found.message,
+        "192.168.0.133 (pc-33): denied name contacted: www.chat.example, name by TLS, opened tcp to 203.0.113.80 \
+         port 443 by firefox (user alice) [program: exact]"
+    );
+    assert_eq!(
+        (found.rule.id, found.object.as_str()),
+        ("denied-name", "chat.example")
+    );
+    let other = lab::visit(PC33, "chat.example.org", 443);
+    assert_eq!(lab.hear(1, PC33, "net/internet", &other), None);
+    let mut lab = Lab::with_policy(&format!("{denied}[[allow]]\nname = \"www.chat.example\"\n"));
+    assert_eq!(
+        lab.hear(
+            1,
+            PC33,
+            "net/internet",
+            &lab::visit(PC33, "www.chat.example", 443)
+        ),
+        None
+    );
+}
+
+#[test]
+fn a_denied_name_that_only_the_report_knows_is_told() {
+    let mut lab = Lab::with_policy("denied-names = [\"chat.example\"]\n");
+    lab.online(PC33);
+    let report = lab::report(PC33, "203.0.113.80", 900, 800);
+    let report = lab::with(&report, "/lab/peers/0/scope", json!("internet"));
+    let mut report: Value = serde_json::from_slice(&report).unwrap();
+    report["lab"]["peers"][0]["name"] = json!("chat.example");
+    report["lab"]["peers"][0]["name_source"] = json!("dns");
+    let found = lab
+        .hear(40, PC33, "net", &serde_json::to_vec(&report).unwrap())
+        .unwrap();
+    assert!(
+        found.message.contains("chat.example, name by DNS"),
+        "{}",
+        found.message
+    );
+}
+
+#[test]
+fn ports_of_remote_desktops_and_tunnels_are_named() {
+    let mut lab = Lab::new();
+    for (port, rule, words) in [
+        (3389, "remote-desktop", "remote desktop (RDP)"),
+        (1194, "tunnel", "OpenVPN"),
+        (22, "tunnel", "SSH"),
+    ] {
+        let found = lab
+            .hear(
+                1,
+                PC33,
+                "net/internet",
+                &lab::visit(PC33, "host.example", port),
+            )
+            .unwrap();
+        assert_eq!((found.rule.id, found.severity), (rule, Severity::Warning));
+        assert!(found.message.contains(words), "{}", found.message);
+    }
+    let vnc = lab.contact(PC33, &lab::contact(PC33, 5900)).unwrap();
+    assert_eq!(vnc.rule.id, "intranet-remote-desktop");
+}
+
+#[test]
+fn a_tunnel_to_a_neighbour_is_named() {
+    let mut lab = Lab::new();
+    let ssh = lab.contact(PC33, &lab::contact(PC33, 22)).unwrap();
+    assert_eq!(
+        (ssh.rule.id, ssh.severity),
+        ("intranet-tunnel", Severity::Warning)
+    );
+    assert!(
+        ssh.message.contains("SSH, which can carry a tunnel"),
+        "{}",
+        ssh.message
+    );
+}
