@@ -6,6 +6,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
+    sync::LazyLock,
 };
 
 use labwatch_contract::{
@@ -42,9 +43,11 @@ pub(crate) fn host(ip: IpAddr) -> Host {
     Host {
         ip,
         name: host_name(),
-        id: machine_id(),
+        id: MACHINE_ID.clone(),
         mac: mac_of(ip),
-        boot: Boot { id: boot_id() },
+        boot: Boot {
+            id: BOOT_ID.clone(),
+        },
     }
 }
 
@@ -75,6 +78,10 @@ fn host_name() -> String {
         .into_owned();
     name.split('.').next().unwrap_or_default().to_owned()
 }
+
+/// Neither changes while the agent runs; each try to reach the broker asks for them.
+static MACHINE_ID: LazyLock<String> = LazyLock::new(machine_id);
+static BOOT_ID: LazyLock<String> = LazyLock::new(boot_id);
 
 fn machine_id() -> String {
     let read = ["/etc/machine-id", "/var/lib/dbus/machine-id"]

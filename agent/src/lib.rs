@@ -122,29 +122,33 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         stop.clone(),
     );
     service::ready();
-    // Tasks of their own: what wakes the network side, a block of packets, does not go through all the others.
-    let mut others = JoinSet::new();
-    others.spawn(session.run());
-    others.spawn(pipeline.run(taken, publisher, incoming));
-    others.spawn(devices);
-    all_ended(network, others, &stop).await
+    let mut parts = JoinSet::new();
+    parts.spawn(infallible(session.run()));
+    parts.spawn(infallible(pipeline.run(taken, publisher, incoming)));
+    parts.spawn(infallible(devices));
+    parts.spawn(network);
+    all_ended(parts, &stop).await
 }
 
-/// A part that fails ends the others too; systemd starts all of them again.
+async fn infallible(part: impl Future<Output = ()>) -> anyhow::Result<()> {
+    part.await;
+    Ok(())
+}
+
+/// A part that fails ends the others too, in order; systemd starts all of them again.
 async fn all_ended(
-    network: impl Future<Output = anyhow::Result<()>>,
-    mut others: JoinSet<()>,
+    mut parts: JoinSet<anyhow::Result<()>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let network = async { network.await.inspect_err(|_| stop.cancel()) };
-    let others = async {
-        while let Some(ended) = others.join_next().await {
-            ended.inspect_err(|_| stop.cancel())?;
+    let mut result = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        let ended = ended.map_err(anyhow::Error::from).flatten();
+        if ended.is_err() {
+            stop.cancel();
         }
-        anyhow::Ok(())
-    };
-    let (network, others) = tokio::join!(network, others);
-    network.and(others)
+        result = result.and(ended);
+    }
+    result
 }
 
 fn session_settings(connection: Connection) -> SessionSettings {

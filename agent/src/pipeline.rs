@@ -175,7 +175,8 @@ impl Pipeline {
                     self.begun(name);
                 },
                 Ok(()) = words.changed() => self.say_again(Reason::DegradedChanged, &publisher),
-                _ = heartbeat.tick() => {
+                // Without a connection there is nothing to beat for, and no journal that has become superfluous.
+                _ = heartbeat.tick(), if self.connected.is_some() => {
                     self.tidy();
                     self.beat(&publisher);
                 }
@@ -351,6 +352,7 @@ impl Pipeline {
             Incoming::Disconnected { .. } => {
                 self.connected = None;
                 self.outbox.handle_disconnected();
+                self.remember();
             }
             Incoming::Message(message) if message.topic == self.topic(Leaf::Ack) => {
                 match serde_json::from_slice::<Ack>(&message.payload) {
@@ -388,9 +390,6 @@ impl Pipeline {
     }
 
     fn beat(&mut self, publisher: &Publisher) {
-        if self.connected.is_none() {
-            return;
-        }
         let own = Own {
             capture_dropped: self.parts.capture_dropped.load(Ordering::Relaxed),
             backlog_events: self.outbox.backlog(),

@@ -14,33 +14,30 @@ mod filter;
 mod openings;
 
 use std::{
-    future::poll_fn,
     io,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use labwatch_contract::{scope::Networks, time::Timestamp};
 use pcap::Active;
-use tokio::io::{Interest, unix::AsyncFd};
 
 use self::openings::Openings;
 use super::{
     Moment,
-    packet::{Captured, LinkType},
+    packet::{Captured, Frame, LinkType},
+    poller::{Poller, Source},
     surroundings::Interface,
 };
-use crate::ready::register;
 
 /// Milliseconds after which the kernel hands over a block that is not full.
 const BLOCK_TIME: i32 = 1000;
 /// The longest time between a frame and [`Capture::read`] of it, where the reader keeps up; also after the interface has gone.
 pub(super) const LONGEST_WAY: Duration = Duration::from_millis(1200);
 const BATCH: usize = 2048;
-/// Ethernet with two tags, IPv6 with an extension header, and TCP's flags; or IPv4 with all options.
-const SNAPLEN: i32 = 128;
-/// Bytes; the ring counts as the agent's memory, once an interface. Twelve blocks, some 14,000 frames.
+/// Ethernet with two tags, IPv4 with all its options, and TCP up to its flags.
+const SNAPLEN: i32 = 14 + 2 * 4 + 60 + 14;
+/// Bytes; the ring counts as the agent's memory, once an interface. Twelve blocks, some 16,000 frames.
 const RING: i32 = 3 * 1024 * 1024;
 const BETWEEN_STATISTICS: Duration = Duration::from_secs(1);
 
@@ -49,7 +46,7 @@ pub(super) struct Capture {
     index: u32,
     name: String,
     link: LinkType,
-    handle: AsyncFd<pcap::Capture<Active>>,
+    handle: pcap::Capture<Active>,
     openings: Openings,
     /// Of all frames read, whole lengths.
     bytes: u64,
@@ -67,7 +64,12 @@ struct Drops {
 }
 
 impl Capture {
-    pub(super) fn open(interface: &Interface, networks: &Networks) -> anyhow::Result<Self> {
+    /// Opens both handles; `poller` waits for them from then on.
+    pub(super) fn open(
+        interface: &Interface,
+        networks: &Networks,
+        poller: &Poller,
+    ) -> anyhow::Result<Self> {
         let name = interface.shown.name.clone();
         let mut handle = pcap::Capture::from_device(name.as_str())?
             .promisc(false)
@@ -86,7 +88,8 @@ impl Capture {
             )
         })?;
         let openings = Openings::open(&name, link, networks)?;
-        let handle = register(handle, Interest::READABLE)?;
+        poller.add(&handle, Source::Frames(interface.index))?;
+        poller.add(&openings, Source::Openings(interface.index))?;
         Ok(Self {
             index: interface.index,
             name,
@@ -119,12 +122,33 @@ impl Capture {
         }
     }
 
-    /// The frames that are told at once.
-    pub(super) fn openings(&mut self) -> &mut Openings {
-        &mut self.openings
+    /// Other networks, other openings.
+    pub(super) fn set_networks(&mut self, networks: &Networks) {
+        self.openings.set_networks(networks);
     }
 
-    /// When [`Capture::openings`] are to be read although nothing rang, on the clock of [`Moment::uptime`].
+    /// Reads what may have to be told at once; true when there was something.
+    ///
+    /// # Errors
+    /// When the interface has gone or went down: the capture is of no more use.
+    pub(super) fn read_openings(
+        &mut self,
+        now: Moment,
+        each: impl FnMut(&Frame<'_>, Moment),
+    ) -> io::Result<bool> {
+        self.openings.read(now, each)
+    }
+
+    /// Says what [`Capture::read_openings`] has brought: frames or none, of which some opened something or none.
+    pub(super) fn set_pace(&mut self, came: bool, opened: bool, now: Duration, poller: &Poller) {
+        let was_heard = self.openings.due().is_none();
+        let is_heard = self.openings.set_pace(came, opened, now);
+        if is_heard != was_heard {
+            poller.set_heard(&self.openings, Source::Openings(self.index), is_heard);
+        }
+    }
+
+    /// When openings are to be read although nothing rang, on the clock of [`Moment::uptime`].
     pub(super) fn openings_due(&self) -> Option<Duration> {
         self.openings.due()
     }
@@ -155,7 +179,13 @@ impl Capture {
             .map(|(now, before)| now.wrapping_sub(before))
     }
 
-    /// Reads what is there, some [`BATCH`] frames at most; when that was all, waits for the kernel again.
+    /// Is waited for no more.
+    pub(super) fn leave(&self, poller: &Poller) {
+        poller.remove(&self.handle);
+        poller.remove(&self.openings);
+    }
+
+    /// Reads what is there, [`BATCH`] frames at most.
     ///
     /// # Errors
     /// When the interface has gone or went down: the capture is of no more use.
@@ -165,20 +195,7 @@ impl Capture {
         mut each: impl FnMut(&Captured<'_>, Moment),
     ) -> io::Result<()> {
         let mut counted = Counted::new(self.link, &mut self.bytes, now);
-        let read = self.handle.try_io_mut(Interest::READABLE, |handle| {
-            let mut count = 0;
-            while count < BATCH {
-                match dispatch(handle, BATCH, |one| counted.take(&one, &mut each))? {
-                    0 => return Err(io::ErrorKind::WouldBlock.into()),
-                    more => count += more,
-                }
-            }
-            Ok(())
-        });
-        match read {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            _ => {}
-        }
+        dispatch(&mut self.handle, BATCH, |one| counted.take(&one, &mut each))?;
         if self.drops.asked.elapsed() >= BETWEEN_STATISTICS {
             self.ask_for_drops();
         }
@@ -188,7 +205,7 @@ impl Capture {
     /// Reads what is left of an interface that has gone or went down; the error that says so is passed over.
     pub(super) fn read_rest(&mut self, now: Moment, mut each: impl FnMut(&Captured<'_>, Moment)) {
         let mut counted = Counted::new(self.link, &mut self.bytes, now);
-        let handle = self.handle.get_mut();
+        let handle = &mut self.handle;
         let mut nothing = 0;
         while nothing < 2 {
             match dispatch(handle, BATCH, |one| counted.take(&one, &mut each)) {
@@ -211,14 +228,10 @@ impl Capture {
 
     fn ask_for_drops(&mut self) {
         self.drops.asked = Instant::now();
-        if let Ok(statistics) = self.handle.get_mut().stats() {
+        if let Ok(statistics) = self.handle.stats() {
             self.drops.untold += u64::from(statistics.dropped.wrapping_sub(self.drops.kernel));
             self.drops.kernel = statistics.dropped;
         }
-    }
-
-    fn poll_readable(&self, context: &mut Context<'_>) -> bool {
-        matches!(self.handle.poll_read_ready(context), Poll::Ready(Ok(_)))
     }
 }
 
@@ -296,27 +309,4 @@ impl Stamps {
         }
         self.last
     }
-}
-
-/// What there is to read of which capture, by its position.
-pub(super) enum Ready {
-    Openings(usize),
-    Frames(usize),
-}
-
-/// Waits until a capture has something, looking from `first` on; openings go first.
-pub(super) async fn ready(captures: &[Capture], first: usize) -> Ready {
-    poll_fn(|context| {
-        let count = captures.len();
-        let order = || (first..count).chain(0..first.min(count));
-        let mut find = |is_ready: fn(&Capture, &mut Context<'_>) -> bool| {
-            order().find(|&at| captures.get(at).is_some_and(|one| is_ready(one, context)))
-        };
-        let openings = find(|one, context| one.openings.poll_readable(context));
-        let ready = openings
-            .map(Ready::Openings)
-            .or_else(|| find(Capture::poll_readable).map(Ready::Frames));
-        ready.map_or(Poll::Pending, Poll::Ready)
-    })
-    .await
 }

@@ -2,19 +2,22 @@
 //!
 //! Source: timerfd_create(2), `TFD_TIMER_CANCEL_ON_SET`.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-use tokio::io::{Interest, unix::AsyncFd};
-
-use crate::ready::register;
 
 /// A timer that never ends, and is cancelled by a jump.
-pub(super) struct ClockBell(AsyncFd<OwnedFd>);
+pub(super) struct ClockBell(OwnedFd);
+
+impl AsFd for ClockBell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl ClockBell {
     pub(super) fn new() -> anyhow::Result<Self> {
@@ -30,15 +33,11 @@ impl ClockBell {
         };
         let on_jump = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         timerfd_settime(&timer, on_jump, &never).context("cannot hear of the clock's jumps")?;
-        Ok(Self(register(timer, Interest::READABLE)?))
+        Ok(Self(timer))
     }
 
-    /// Returns when it has rung.
-    pub(super) async fn rung(&self) {
-        if let Ok(mut ready) = self.0.readable().await {
-            // It says that it was cancelled, and is armed again by being read.
-            let _ = rustix::io::read(self.0.get_ref(), &mut [0; 8]);
-            ready.clear_ready();
-        }
+    /// It has rung: armed again by being read, which says that it was cancelled.
+    pub(super) fn hear(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }

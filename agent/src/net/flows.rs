@@ -217,15 +217,12 @@ impl Flows {
 
     /// Begins to count frames of this interface.
     pub fn counting(&mut self, interface: u32) -> Counting<'_> {
-        Counting {
-            flows: self,
-            interface,
-        }
+        Counting::new(self, interface)
     }
 
     /// Counts a frame that has been read, and looks at it whatever came before.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, interface: u32, now: Moment) {
-        self.totals.add_frame(interface, frame.len);
+        self.totals.add_frames(interface, 1, frame.len.into());
         self.end_second(now.uptime);
         match frame.content {
             Content::Ip(packet) => {

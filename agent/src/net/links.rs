@@ -9,14 +9,20 @@
 
 mod kernel;
 
-use std::{cell::LazyCell, collections::HashMap, fs, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    cell::LazyCell,
+    collections::HashMap,
+    fs,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use rustix::{
     io::Errno,
     time::{ClockId, clock_gettime},
 };
-use tokio::io::{Interest, unix::AsyncFd};
 
 use self::kernel::Wifi;
 use super::{
@@ -24,7 +30,7 @@ use super::{
     rtnetlink::{self, Link, News},
     surroundings::{Surroundings, UsbCard, files, kernel::Card},
 };
-use crate::{ready::register, usb::snapshot::usb_ancestor};
+use crate::usb::snapshot::usb_ancestor;
 
 const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 const TIME_FILES: [&str; 5] = [
@@ -46,45 +52,39 @@ const NOTICE: usize = 16 * 1024;
 const MOST_NOTICES: usize = 256;
 
 /// Rings when links, addresses or routes change.
-pub(super) struct Bell(AsyncFd<OwnedFd>);
+pub(super) struct Bell(OwnedFd);
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Bell {
     pub(super) fn new() -> anyhow::Result<Self> {
         let socket = kernel::notices().context("cannot hear of network changes")?;
-        Ok(Self(register(socket, Interest::READABLE)?))
+        Ok(Self(socket))
     }
 
-    /// Returns when it has rung, with what it said of links.
-    pub(super) async fn rung(&self) -> Vec<News> {
-        match self.0.readable().await {
-            Ok(mut ready) => {
-                let (news, is_empty) = drain(self.0.get_ref());
-                if is_empty {
-                    ready.clear_ready();
+    /// What it said of links since the last call; a full buffer is a bell that rang too often to be counted.
+    pub(super) fn hear(&self) -> Vec<News> {
+        let mut notice = vec![0; NOTICE];
+        let mut news = Vec::new();
+        for _ in 0..MOST_NOTICES {
+            match receive(&self.0, &mut notice) {
+                Ok(datagram) => {
+                    let read = messages(datagram.unwrap_or_default());
+                    let read = read.map(|message| rtnetlink::read(&message));
+                    news.extend(
+                        read.filter(|news| matches!(news, News::Link(_) | News::LinkGone(_))),
+                    );
                 }
-                news
+                Err(Errno::NOBUFS | Errno::INTR | Errno::MSGSIZE) => {}
+                Err(_) => break,
             }
-            Err(_) => Vec::new(),
         }
+        news
     }
-}
-
-/// What waits, and whether that was all. A full buffer is a bell that rang too often to be counted.
-fn drain(socket: &OwnedFd) -> (Vec<News>, bool) {
-    let mut notice = vec![0; NOTICE];
-    let mut news = Vec::new();
-    for _ in 0..MOST_NOTICES {
-        match receive(socket, &mut notice) {
-            Ok(datagram) => {
-                let read = messages(datagram.unwrap_or_default());
-                let read = read.map(|message| rtnetlink::read(&message));
-                news.extend(read.filter(|news| matches!(news, News::Link(_) | News::LinkGone(_))));
-            }
-            Err(Errno::NOBUFS | Errno::INTR | Errno::MSGSIZE) => {}
-            Err(_) => return (news, true),
-        }
-    }
-    (news, false)
 }
 
 /// Reads everything.

@@ -12,7 +12,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+
+use super::poller::Waker;
 
 const MOST_WAITING: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,18 +30,22 @@ impl Lookup {
     }
 }
 
-/// Starts the thread; it ends when the [`Lookup`] is dropped.
-pub(super) fn start() -> anyhow::Result<(Lookup, mpsc::Receiver<(IpAddr, String)>)> {
+/// Starts the thread, which rings `waker` when there is an answer; it ends when the [`Lookup`] is dropped.
+pub(super) fn start(waker: Waker) -> anyhow::Result<(Lookup, Receiver<(IpAddr, String)>)> {
     let (ask, questions) = sync_channel(MOST_WAITING);
-    let (answer, answers) = mpsc::channel(MOST_WAITING);
+    let (answer, answers) = sync_channel(MOST_WAITING);
     thread::Builder::new()
         .name("lookup".into())
-        .spawn(move || run(&questions, &answer))
+        .spawn(move || run(&questions, &answer, &waker))
         .context("cannot start the thread that looks names up")?;
     Ok((Lookup(ask), answers))
 }
 
-fn run(questions: &Receiver<(Instant, IpAddr)>, answers: &mpsc::Sender<(IpAddr, String)>) {
+fn run(
+    questions: &Receiver<(Instant, IpAddr)>,
+    answers: &SyncSender<(IpAddr, String)>,
+    waker: &Waker,
+) {
     let fresh = questions
         .iter()
         .filter(|(asked, _)| asked.elapsed() < PATIENCE);
@@ -48,10 +53,11 @@ fn run(questions: &Receiver<(Instant, IpAddr)>, answers: &mpsc::Sender<(IpAddr, 
         let found = dns_lookup::lookup_addr(&ip)
             .ok()
             .and_then(|name| usable(&name));
-        if let Some(name) = found
-            && answers.blocking_send((ip, name)).is_err()
-        {
-            return;
+        if let Some(name) = found {
+            if answers.send((ip, name)).is_err() {
+                return;
+            }
+            waker.wake();
         }
     }
 }

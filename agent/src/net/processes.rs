@@ -22,9 +22,11 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
 };
-use tokio::sync::mpsc;
 
-use super::flows::{Owner, Socket, Ticket};
+use super::{
+    flows::{Owner, Socket, Ticket},
+    poller::Waker,
+};
 
 pub mod diag;
 mod finder;
@@ -69,17 +71,18 @@ impl Processes {
     }
 }
 
-/// Starts the thread; it ends when the [`Processes`] is dropped. It sees the network namespace of the caller.
-pub(super) fn start() -> anyhow::Result<(Processes, mpsc::Receiver<(Ticket, Owner)>)> {
+/// Starts the thread, which rings `waker` when there are answers; it ends when the [`Processes`] is dropped. It sees the network
+/// namespace of the caller.
+pub(super) fn start(waker: Waker) -> anyhow::Result<(Processes, Receiver<(Ticket, Owner)>)> {
     let (ask, questions) = sync_channel(MOST_WAITING);
-    let (answer, answers) = mpsc::channel(MOST_WAITING);
+    let (answer, answers) = sync_channel(MOST_WAITING);
     let (bell, rung) =
         UnixStream::pair().context("cannot make the bell of the thread that finds programs")?;
     bell.set_nonblocking(true)?;
     rung.set_nonblocking(true)?;
     thread::Builder::new()
         .name("processes".into())
-        .spawn(move || run(&questions, rung, &answer))
+        .spawn(move || run(&questions, rung, &answer, &waker))
         .context("cannot start the thread that finds programs")?;
     let processes = Processes {
         questions: ask,
@@ -91,7 +94,8 @@ pub(super) fn start() -> anyhow::Result<(Processes, mpsc::Receiver<(Ticket, Owne
 fn run(
     questions: &Receiver<Question>,
     mut bell: UnixStream,
-    answers: &mpsc::Sender<(Ticket, Owner)>,
+    answers: &SyncSender<(Ticket, Owner)>,
+    waker: &Waker,
 ) {
     let mut finder = Finder::new();
     loop {
@@ -102,9 +106,10 @@ fn run(
         finder.hear();
         let waiting: Vec<Question> = questions.try_iter().take(MOST_WAITING).collect();
         for answer in finder.answer(&waiting) {
-            if answers.blocking_send(answer).is_err() {
+            if answers.send(answer).is_err() {
                 return;
             }
+            waker.wake();
         }
     }
 }

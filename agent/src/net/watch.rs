@@ -1,34 +1,37 @@
-//! The loop around the network's state machine: captures, the kernel's bell, the clock, answers from the threads.
+//! The loop around the network's state machine: captures, the kernel's bell, the clock, answers from other threads.
 //!
-//! One task owns everything; the work of one turn is bounded. When the receiver of events is slow the loop waits for it, the
+//! One thread owns everything; the work of one turn is bounded. When the receiver of events is slow the thread waits for it, the
 //! ring fills, and what it cannot hold is counted as dropped: nothing is lost without a figure. Without the privilege to
 //! capture the loop goes on (interfaces are still reported), says `no-capture` and tries again.
 
 mod interfaces;
+mod outside;
 mod reports;
 
 use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
+    thread,
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use chrono::Utc;
 use ipnet::IpNet;
 use labwatch_contract::{event::Occurrence, time::Timestamp};
-use tokio::sync::{mpsc, watch as latest};
+use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio_util::sync::CancellationToken;
 
+use self::outside::Outside;
 use super::{
     Moment,
-    capture::{self, Capture, Ready},
+    capture::Capture,
     clock_bell::ClockBell,
-    flows::{Flows, Output, Owner, Ticket},
+    flows::Flows,
     gaps::Gaps,
     links::{self, Bell},
-    lookup::{self, Lookup},
-    processes::{self, Processes},
+    poller::{Poller, Source},
     surroundings::{Surroundings, glimpses::Glimpses},
 };
 use crate::degraded::Degraded;
@@ -39,8 +42,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(30);
 /// At the end, between two looks for the last frames.
 const BETWEEN_SETTLE: Duration = Duration::from_millis(20);
-/// Longest wait for the receiver of the last report.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the network side is told.
 #[derive(Debug, Clone)]
@@ -62,9 +63,9 @@ pub struct NetHealth {
     pub degraded: Degraded,
 }
 
-/// Watches the network until `stop`, and sends what happens to `occurrences`.
+/// Watches the network until `stop`, on a thread of its own, and sends what happens to `occurrences`.
 ///
-/// `broker` is where the broker listens, as soon as that is known. Runs within a current-thread runtime with I/O and time enabled.
+/// `broker` is where the broker listens, as soon as that is known.
 ///
 /// # Errors
 /// When the system refuses what the network side cannot do without: a netlink socket, threads, the list of interfaces.
@@ -75,50 +76,27 @@ pub async fn watch(
     health: NetHealth,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let bell = Bell::new()?;
-    let clock_bell = ClockBell::new()?;
-    let (processes, mut owners) = processes::start()?;
-    let (lookup, mut names) = lookup::start()?;
-    let mut outside = Outside {
-        processes,
-        lookup,
-        occurrences,
-    };
+    let poller = Poller::new()?;
+    let waker = poller.waker();
+    let outside = Outside::start(&waker, occurrences, broker.clone(), stop.clone())?;
     let mut local_networks = settings.local_networks.clone();
-    let mut watch = Watch::new(settings, *broker.borrow_and_update(), health);
-    watch.look()?;
-    while !stop.is_cancelled() {
+    let (told, mut ended) = oneshot::channel();
+    let run = move || Watch::new(settings, health, poller)?.run(outside);
+    thread::Builder::new()
+        .name("network".into())
+        // Nobody asks any more where the agent has been ended at once.
+        .spawn(move || told.send(run()).ok())
+        .context("cannot start the thread that watches the network")?;
+    let mut is_told_to_stop = false;
+    loop {
         tokio::select! {
-            () = stop.cancelled() => break,
-            () = watch.deliver(&mut outside) => {}
+            end = &mut ended => return end.context("the thread that watches the network has died")?,
+            Ok(()) = broker.changed() => {}
+            Ok(()) = local_networks.changed() => {}
+            () = stop.cancelled(), if !is_told_to_stop => is_told_to_stop = true,
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            news = bell.rung() => watch.handle_news(news),
-            () = clock_bell.rung() => watch.notice_sleep(watch.clock.now()),
-            Ok(()) = broker.changed() => watch.set_broker(*broker.borrow()),
-            Ok(()) = local_networks.changed() => watch.apply_networks(),
-            Some((ticket, owner)) = owners.recv() => watch.handle_owner(ticket, owner),
-            Some((ip, name)) = names.recv() => watch.flows.handle_name(ip, name, watch.clock.now()),
-            () = tokio::time::sleep(watch.until_next()) => watch.handle_timeout(),
-            ready = capture::ready(&watch.captures, watch.turn) => match ready {
-                Ready::Openings(at) => watch.read_openings(at),
-                Ready::Frames(at) => watch.read(at),
-            },
-        }
+        waker.wake();
     }
-    watch.read_last().await;
-    watch.finish();
-    let _ = tokio::time::timeout(FAREWELL, watch.deliver(&mut outside)).await;
-    Ok(())
-}
-
-/// Where outputs go.
-struct Outside {
-    processes: Processes,
-    lookup: Lookup,
-    occurrences: mpsc::Sender<Occurrence>,
 }
 
 #[derive(Clone, Copy)]
@@ -127,13 +105,20 @@ struct Clock(Instant);
 impl Clock {
     fn now(self) -> Moment {
         Moment {
-            uptime: self.0.elapsed(),
+            uptime: self.uptime(),
             time: Utc::now().into(),
         }
+    }
+
+    fn uptime(self) -> Duration {
+        self.0.elapsed()
     }
 }
 
 struct Watch {
+    poller: Poller,
+    bell: Bell,
+    clock_bell: ClockBell,
     settings: NetSettings,
     broker: Option<SocketAddr>,
     health: NetHealth,
@@ -148,8 +133,6 @@ struct Watch {
     /// Interfaces that could not be captured and why, and when to try again.
     failed: HashMap<u32, String>,
     retry_at: Duration,
-    /// Whose turn it is to be read first.
-    turn: usize,
     drops_told: u64,
     look_at: Duration,
     looked: Duration,
@@ -164,12 +147,18 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(settings: NetSettings, broker: Option<SocketAddr>, health: NetHealth) -> Self {
+    fn new(settings: NetSettings, health: NetHealth, poller: Poller) -> anyhow::Result<Self> {
         let clock = Clock(Instant::now());
-        Self {
+        let (bell, clock_bell) = (Bell::new()?, ClockBell::new()?);
+        poller.add(&bell, Source::Notices)?;
+        poller.add(&clock_bell, Source::Clock)?;
+        Ok(Self {
+            poller,
+            bell,
+            clock_bell,
             report_at: settings.report_every,
             settings,
-            broker,
+            broker: None,
             health,
             clock,
             flows: Flows::new(clock.now()),
@@ -180,7 +169,6 @@ impl Watch {
             gaps: Gaps::default(),
             failed: HashMap::new(),
             retry_at: RETRY,
-            turn: 0,
             drops_told: 0,
             look_at: LOOK_EVERY,
             looked: Duration::ZERO,
@@ -188,36 +176,80 @@ impl Watch {
             reported_time: clock.now().time,
             told_unread: HashMap::new(),
             settle_since: None,
-        }
+        })
     }
 
-    async fn deliver(&mut self, outside: &mut Outside) {
-        while self.flows.has_output() {
-            // Room first: a wait that is given up takes no event with it.
-            let room = outside.occurrences.reserve().await;
-            match (self.flows.poll_output(), room) {
-                (Some(Output::Occurrence(occurrence)), Ok(room)) => room.send(*occurrence),
-                (Some(Output::FindOwner(ticket, socket)), _) => {
-                    outside.processes.ask(ticket, socket)
-                }
-                (Some(Output::FindName(ip)), _) => outside.lookup.ask(ip),
-                // Without a receiver the agent is about to end, by `stop`.
-                (Some(Output::Occurrence(_)), Err(_)) | (None, _) => {}
+    fn run(mut self, mut outside: Outside) -> anyhow::Result<()> {
+        self.hear(&mut outside);
+        self.look()?;
+        let mut ready = Vec::new();
+        while !outside.is_over() {
+            outside.deliver(&mut self.flows);
+            let (due, now) = (self.next_due(), self.clock.uptime());
+            if due <= now {
+                self.handle_timeout();
+                continue;
+            }
+            let waited = self.poller.wait(due - now, &mut ready);
+            waited.context("cannot wait for the network")?;
+            for source in ready.drain(..) {
+                self.handle(source, &mut outside);
             }
         }
+        self.read_last();
+        self.finish();
+        outside.deliver(&mut self.flows);
+        Ok(())
     }
 
-    fn until_next(&self) -> Duration {
+    fn handle(&mut self, source: Source, outside: &mut Outside) {
+        match source {
+            Source::Waker => self.hear(outside),
+            Source::Notices => {
+                let news = self.bell.hear();
+                self.handle_news(news);
+            }
+            Source::Clock => {
+                self.clock_bell.hear();
+                self.notice_sleep(self.clock.now());
+            }
+            Source::Openings(index) => self.read_openings(index),
+            Source::Frames(index) => self.read(index),
+        }
+    }
+
+    /// Takes in what other threads have.
+    fn hear(&mut self, outside: &mut Outside) {
+        if let Some(broker) = outside.new_broker() {
+            self.set_broker(broker);
+        }
+        if self
+            .settings
+            .local_networks
+            .has_changed()
+            .unwrap_or_default()
+        {
+            self.settings.local_networks.mark_unchanged();
+            self.apply_networks();
+        }
+        for (ticket, owner) in outside.owners() {
+            self.flows.handle_owner(ticket, owner, self.clock.now());
+        }
+        for (ip, name) in outside.names() {
+            self.flows.handle_name(ip, name, self.clock.now());
+        }
+    }
+
+    /// When [`Watch::handle_timeout`] is due.
+    fn next_due(&self) -> Duration {
         let own = [self.look_at, self.report_at];
         let openings = self.captures.iter().filter_map(Capture::openings_due);
-        let next = own
-            .into_iter()
+        own.into_iter()
             .chain(self.flows.poll_timeout())
             .chain(openings)
             .chain(self.ending.iter().map(|(_, until)| *until))
             .min()
-            .unwrap_or_default();
-        next.saturating_sub(self.clock.now().uptime)
+            .unwrap_or_default()
     }
 
     fn handle_timeout(&mut self) {
@@ -237,26 +269,21 @@ impl Watch {
         }
     }
 
-    fn handle_owner(&mut self, ticket: Ticket, owner: Owner) {
-        self.flows.handle_owner(ticket, owner, self.clock.now());
-    }
-
-    fn read(&mut self, at: usize) {
-        self.turn = at + 1;
+    fn read(&mut self, index: u32) {
         let Self {
             flows,
             captures,
             clock,
             ..
         } = self;
-        let Some(capture) = captures.get_mut(at) else {
+        let Some(capture) = captures.iter_mut().find(|one| one.index() == index) else {
             return;
         };
-        let mut counting = flows.counting(capture.index());
+        let mut counting = flows.counting(index);
         let read = capture.read(clock.now(), |frame, now| counting.handle(frame, now));
         drop(counting);
         if let Err(error) = read {
-            self.lose(at, &error);
+            self.lose(index, &error);
         }
         self.tell_health();
         if self.settle_since.is_some() {
@@ -264,40 +291,39 @@ impl Watch {
         }
     }
 
-    fn read_openings(&mut self, at: usize) {
+    fn read_openings(&mut self, index: u32) {
         let Self {
             flows,
             captures,
             clock,
+            poller,
             ..
         } = self;
-        let Some(capture) = captures.get_mut(at) else {
+        let Some(capture) = captures.iter_mut().find(|one| one.index() == index) else {
             return;
         };
         let now = clock.now();
-        let index = capture.index();
-        let openings = capture.openings();
-        let read = openings.read(now, |frame, now| flows.handle_opening(frame, index, now));
+        let read = capture.read_openings(now, |frame, now| flows.handle_opening(frame, index, now));
         match read {
-            Ok(came) => openings.set_pace(came, flows.has_output(), now.uptime),
-            Err(error) => self.lose(at, &error),
+            Ok(came) => capture.set_pace(came, flows.has_output(), now.uptime, poller),
+            Err(error) => self.lose(index, &error),
         }
     }
 
     fn read_rested_openings(&mut self, now: Duration) {
-        // From the end: one that is lost takes its place with it.
-        for at in (0..self.captures.len()).rev() {
-            let due = self.captures.get(at).and_then(Capture::openings_due);
-            if due.is_some_and(|due| due <= now) {
-                self.read_openings(at);
-            }
+        let is_due = |one: &&Capture| one.openings_due().is_some_and(|due| due <= now);
+        let rested = self.captures.iter().filter(is_due);
+        let rested: Vec<u32> = rested.map(Capture::index).collect();
+        for index in rested {
+            self.read_openings(index);
         }
     }
 
-    fn lose(&mut self, at: usize, error: &std::io::Error) {
-        if let Some(capture) = self.captures.get(at) {
+    fn lose(&mut self, index: u32, error: &std::io::Error) {
+        let lost = self.captures.iter().position(|one| one.index() == index);
+        if let Some(capture) = lost.map(|at| self.captures.swap_remove(at)) {
             tracing::info!("the capture on {} has ended: {error}", capture.name());
-            self.close(at);
+            self.close(capture);
             self.look_soon();
         }
     }

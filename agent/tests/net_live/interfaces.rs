@@ -1,6 +1,6 @@
 //! Interfaces that come, go and change, real ones of this kernel.
 
-use std::{process::Command, thread, time::Duration};
+use std::{process::Command, time::Duration};
 
 use labwatch_contract::event::{
     Action,
@@ -209,10 +209,7 @@ fn a_tunnel_that_came_and_went_at_once_is_told_with_what_went_over_it() {
     let Some((cable, watcher)) = watched("flash") else {
         return;
     };
-    // The watcher cannot look meanwhile: it waits for us to take this event.
-    let hold = watcher.taking.lock().unwrap();
-    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9996");
-    thread::sleep(Duration::from_millis(500));
+    let hold = watcher.stand_still(&cable);
     bash(
         &cable.pc,
         "ip link add flash0 type veth peer name flash1; ip link set flash1 up; ip link set flash0 up

@@ -15,7 +15,7 @@ use labwatch_contract::{
 };
 
 use crate::{
-    cable::{Cable, bash, counter, enter},
+    cable::{Cable, counter, enter},
     watcher::{LIVENESS, Watcher},
 };
 
@@ -112,10 +112,7 @@ fn frames_lost_while_the_watcher_stands_still_are_told_in_the_report_and_as_a_ga
     };
     let watcher = Watcher::start(&cable.pc, Duration::from_secs(2));
     watcher.wait_for_interface();
-    let hold = watcher.taking.lock().unwrap();
-    // The watcher stands still as soon as it has told of another program's packet.
-    bash(&cable.pc, "echo hello >/dev/udp/10.77.0.2/9999");
-    thread::sleep(Duration::from_secs(1));
+    let hold = watcher.stand_still(&cable);
     enter(&cable.pc, || {
         let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
         (0..60_000).for_each(|_| assert!(socket.send_to(&[9; 18], "10.77.0.2:9").is_ok()));

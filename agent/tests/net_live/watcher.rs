@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     net::SocketAddr,
-    sync::{Arc, Mutex, mpsc as std_mpsc},
+    sync::{Arc, Mutex, MutexGuard, mpsc as std_mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use tokio::sync::{mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
 
-use crate::cable::Cable;
+use crate::cable::{Cable, bash};
 
 /// What takes longer does not come.
 pub(crate) const LIVENESS: Duration = Duration::from_secs(20);
@@ -24,8 +24,7 @@ pub(crate) struct Watcher {
     events: std_mpsc::Receiver<Occurrence>,
     pub(crate) health: NetHealth,
     pub(crate) broker: latest::Sender<Option<SocketAddr>>,
-    /// While this is held nobody takes events, and the watcher has to wait.
-    pub(crate) taking: Arc<Mutex<()>>,
+    taking: Arc<Mutex<()>>,
     stop: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -52,11 +51,10 @@ impl Watcher {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let (sender, mut receiver) = mpsc::channel(64);
+                let (sender, mut receiver) = mpsc::channel(1);
                 let watching = watch(settings, broker_receiver, sender, own_health, stopped);
                 let forwarding = async {
                     while let Some(event) = receiver.recv().await {
-                        // On the watcher's own thread: it stands still with us.
                         drop(take.lock());
                         forward.send(event).ok();
                     }
@@ -73,6 +71,19 @@ impl Watcher {
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// The watcher stands still until the guard is dropped: more is told than waits for its receiver, who takes nothing.
+    pub(crate) fn stand_still(&self, cable: &Cable) -> MutexGuard<'_, ()> {
+        let hold = self.taking.lock().unwrap();
+        let ports = "9971 9972 9973 9974";
+        bash(
+            &cable.pc,
+            &format!("for port in {ports}; do echo hello >/dev/udp/10.77.0.2/$port; done"),
+        );
+        // They are told when their program is known.
+        thread::sleep(Duration::from_millis(1500));
+        hold
     }
 
     /// Waits for an event that fits.

@@ -8,22 +8,18 @@
 
 use std::{
     io,
-    task::{Context, Poll},
+    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
 use labwatch_contract::scope::Networks;
 use pcap::Active;
-use tokio::io::{Interest, unix::AsyncFd};
 use tracing::warn;
 
 use super::{Stamps, dispatch, filter};
-use crate::{
-    net::{
-        Moment,
-        packet::{self, Frame, LinkType},
-    },
-    ready::register,
+use crate::net::{
+    Moment,
+    packet::{self, Frame, LinkType},
 };
 
 /// A TLS ClientHello with post-quantum keys, as a card that segments by itself hands it over. With what the kernel puts before
@@ -34,23 +30,22 @@ const RING: i32 = 512 * 1024;
 const BATCH: usize = 256;
 const SHORTEST_REST: Duration = Duration::from_millis(10);
 /// The longest that an opening waits.
-const LONGEST_REST: Duration = Duration::from_millis(80);
+const LONGEST_REST: Duration = Duration::from_millis(120);
 
 /// An open capture of openings.
-pub(in crate::net) struct Openings {
+pub(super) struct Openings {
     link: LinkType,
     filter: String,
-    /// `None` once the system has refused to wait for it again; what it would tell is told when it is counted.
-    handle: Option<Handle>,
+    handle: pcap::Capture<Active>,
     pace: Pace,
+    /// While it rests.
     due: Option<Duration>,
 }
 
-enum Handle {
-    /// The kernel rings.
-    Armed(AsyncFd<pcap::Capture<Active>>),
-    /// It does not.
-    Resting(pcap::Capture<Active>),
+impl AsFd for Openings {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
 }
 
 impl Openings {
@@ -67,24 +62,19 @@ impl Openings {
         Ok(Self {
             link,
             filter,
-            handle: Some(Handle::Armed(register(handle, Interest::READABLE)?)),
+            handle,
             pace: Pace::default(),
             due: None,
         })
     }
 
     /// Other networks, other openings. Frames of the moment of change are told when they are counted.
-    pub(in crate::net) fn set_networks(&mut self, networks: &Networks) {
+    pub(super) fn set_networks(&mut self, networks: &Networks) {
         let wanted = filter::openings(networks);
         if wanted == self.filter {
             return;
         }
-        let handle = match &mut self.handle {
-            Some(Handle::Armed(handle)) => handle.get_mut(),
-            Some(Handle::Resting(handle)) => handle,
-            None => return,
-        };
-        match handle.filter(&wanted, true) {
+        match self.handle.filter(&wanted, true) {
             Ok(()) => self.filter = wanted,
             Err(error) => warn!("openings are still chosen by the networks before: {error}"),
         }
@@ -99,7 +89,7 @@ impl Openings {
     ///
     /// # Errors
     /// When the interface has gone or went down.
-    pub(in crate::net) fn read(
+    pub(super) fn read(
         &mut self,
         now: Moment,
         mut each: impl FnMut(&Frame<'_>, Moment),
@@ -109,43 +99,14 @@ impl Openings {
             let frame = packet::parse(link, captured.data, captured.header.len);
             each(&frame, stamps.moment(captured.header));
         };
-        let read = |handle: &mut pcap::Capture<Active>| match dispatch(handle, BATCH, each)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(true),
-        };
-        let read = match &mut self.handle {
-            Some(Handle::Armed(handle)) => handle.try_io_mut(Interest::READABLE, read),
-            Some(Handle::Resting(handle)) => read(handle),
-            None => Ok(false),
-        };
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            read => read,
-        }
+        Ok(dispatch(&mut self.handle, BATCH, each)? > 0)
     }
 
-    /// Says what a read has brought; decides whether the kernel rings for the next frame.
-    pub(in crate::net) fn set_pace(&mut self, came: bool, opened: bool, now: Duration) {
+    /// Says what a read has brought; false: the kernel need not ring, it is read again when it is [`Openings::due`].
+    pub(super) fn set_pace(&mut self, came: bool, opened: bool, now: Duration) -> bool {
         let rest = self.pace.next(came, opened);
         self.due = rest.map(|rest| now + rest);
-        let is_resting = rest.is_some();
-        self.handle = match self.handle.take() {
-            Some(Handle::Armed(handle)) if is_resting => Some(Handle::Resting(handle.into_inner())),
-            Some(Handle::Resting(handle)) if !is_resting => register(handle, Interest::READABLE)
-                .inspect_err(|error| warn!("openings are told late: {error}"))
-                .ok()
-                .map(Handle::Armed),
-            unchanged => unchanged,
-        };
-    }
-
-    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> bool {
-        match &self.handle {
-            Some(Handle::Armed(handle)) => {
-                matches!(handle.poll_read_ready(context), Poll::Ready(Ok(_)))
-            }
-            _ => false,
-        }
+        self.due.is_none()
     }
 }
 
@@ -178,7 +139,7 @@ mod tests {
     fn frames_that_open_nothing_are_read_less_and_less_often_up_to_a_limit() {
         let mut pace = Pace::default();
         let rests: Vec<_> = (0..6).map(|_| pace.next(true, false).unwrap()).collect();
-        assert_eq!(rests, [10, 20, 40, 80, 80, 80].map(|ms| MS * ms));
+        assert_eq!(rests, [10, 20, 40, 80, 120, 120].map(|ms| MS * ms));
     }
 
     #[test]

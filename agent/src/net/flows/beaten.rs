@@ -59,6 +59,8 @@ pub(super) struct Beaten {
     ways: Vec<Way>,
     /// Places of the open ways.
     open: Vec<usize>,
+    /// Of the ways gone last, the place of one and of the one before: mostly the two directions of one flow.
+    newest: [usize; 2],
     second: u64,
 }
 
@@ -68,6 +70,7 @@ impl Beaten {
             hash: RandomState::default(),
             ways: vec![Way::default(); PLACES],
             open: Vec::new(),
+            newest: [0; 2],
             second: 0,
         }
     }
@@ -125,16 +128,23 @@ impl Beaten {
     /// Adds a packet to its way, if that is open.
     #[inline]
     pub(super) fn add(&mut self, place: usize, len: u32, now: Duration) -> bool {
-        let Some(way) = self.ways.get_mut(place).filter(|way| way.is_open) else {
-            return false;
+        let way = self.ways.get_mut(place);
+        let is_added = way.is_some_and(|way| way.add(len, now));
+        let [newest, _] = self.newest;
+        if is_added && newest != place {
+            self.newest = [place, newest];
+        }
+        is_added
+    }
+
+    /// Adds a packet of the second that runs to its way, if it is one of the two gone last, which need not be sought.
+    #[inline]
+    pub(super) fn add_to_newest(&mut self, ends: &Ends, len: u32, now: Duration) -> bool {
+        let add = |place: usize| {
+            let way = self.ways.get_mut(place);
+            way.is_some_and(|way| way.ends == *ends && way.add(len, now))
         };
-        let Some(packets) = way.packets.checked_add(1) else {
-            return false;
-        };
-        way.packets = packets;
-        way.bytes += u64::from(len);
-        way.last = way.last.max(now.subsec_nanos());
-        true
+        self.second == now.as_secs() && self.newest.into_iter().any(add)
     }
 
     /// The place of the way of these ends, if it is known.
@@ -188,6 +198,18 @@ impl Beaten {
 }
 
 impl Way {
+    /// False, and nothing is added, where it is not open.
+    #[inline]
+    fn add(&mut self, len: u32, now: Duration) -> bool {
+        let packets = self.packets.checked_add(1).filter(|_| self.is_open);
+        if let Some(packets) = packets {
+            self.packets = packets;
+            self.bytes += u64::from(len);
+            self.last = self.last.max(now.subsec_nanos());
+        }
+        packets.is_some()
+    }
+
     fn goal(&self) -> Goal {
         Goal {
             flow: self.flow,
@@ -241,6 +263,25 @@ mod tests {
         assert_eq!(loads(&mut beaten), [(2, 150, at(5700))]);
         assert!(!beaten.add(place, 100, at(5800)));
         assert_eq!(loads(&mut beaten), []);
+    }
+
+    #[test]
+    fn the_two_ways_gone_last_need_not_be_sought() {
+        let at = Duration::from_millis;
+        let mut beaten = Beaten::new();
+        beaten.begin(at(5000));
+        for port in [1, 2, 3] {
+            beaten.keep(ends(port), goal());
+            let place = find(&beaten, &ends(port)).unwrap();
+            beaten.open(place);
+            assert!(beaten.add(place, 100, at(5100)));
+        }
+        let mut again = |port, ms| beaten.add_to_newest(&ends(port), 1, at(ms));
+        assert!(again(2, 5200) && again(3, 5200) && again(2, 5200));
+        assert!(!again(1, 5200) && !again(3, 6000));
+        let sums: Vec<_> = loads(&mut beaten).iter().map(|load| load.1).collect();
+        assert_eq!(sums, [100, 102, 101]);
+        assert!(!beaten.add_to_newest(&ends(3), 1, at(5300)));
     }
 
     #[test]

@@ -36,8 +36,22 @@ pub(super) struct Waiting {
 /// See [`Flows::counting`].
 #[derive(Debug)]
 pub struct Counting<'a> {
-    pub(super) flows: &'a mut Flows,
-    pub(super) interface: u32,
+    flows: &'a mut Flows,
+    interface: u32,
+    /// Of the plain frames, whole lengths.
+    packets: u64,
+    bytes: u64,
+}
+
+impl<'a> Counting<'a> {
+    pub(super) fn new(flows: &'a mut Flows, interface: u32) -> Self {
+        Self {
+            flows,
+            interface,
+            packets: 0,
+            bytes: 0,
+        }
+    }
 }
 
 impl Counting<'_> {
@@ -50,6 +64,11 @@ impl Counting<'_> {
             self.flows.handle_frame(&frame, self.interface, now);
             return;
         };
+        self.packets += 1;
+        self.bytes += u64::from(captured.len);
+        if self.flows.goes_on_at_once(&plain.ends, captured.len, now) {
+            return;
+        }
         let places = self.flows.beaten.places(&plain.ends);
         self.flows.waiting.push(Waiting {
             plain,
@@ -83,7 +102,6 @@ impl Flows {
 
     fn handle_plain(&mut self, waiting: &Waiting, interface: u32) {
         let Waiting { plain, len, at, .. } = waiting;
-        self.totals.add_frame(interface, *len);
         self.end_second(at.uptime);
         if !self.goes_on(waiting)
             && let Some(goal) = self.handle_packet(&plain.packet(), *len, interface, *at)
@@ -101,15 +119,28 @@ impl Flows {
         }
     }
 
+    /// Counts a packet of one of the two flows before it. It overtakes those that wait: they are of other flows, and of no sum
+    /// it is asked in which order it was made.
+    #[inline]
+    fn goes_on_at_once(&mut self, ends: &Ends, len: u32, now: Moment) -> bool {
+        !self.may_be_answer(ends) && self.beaten.add_to_newest(ends, len, now.uptime)
+    }
+
+    #[inline]
+    fn may_be_answer(&self, ends: &Ends) -> bool {
+        ends.is_udp() && self.discovery.was_asked_from(ends.destination_port())
+    }
+
     /// Counts a packet that is but one more of its flow; false, and nothing is counted, where there may be more to it.
     #[inline]
     fn goes_on(&mut self, waiting: &Waiting) -> bool {
         let (ends, len, now) = (&waiting.plain.ends, waiting.len, waiting.at.uptime);
-        let may_be_answer = ends.is_udp() && self.discovery.was_asked_from(ends.destination_port());
         let place = self.beaten.find(ends, waiting.places);
-        place.filter(|_| !may_be_answer).is_some_and(|place| {
-            self.beaten.add(place, len, now) || self.goes_on_to(place, ends, len, now)
-        })
+        place
+            .filter(|_| !self.may_be_answer(ends))
+            .is_some_and(|place| {
+                self.beaten.add(place, len, now) || self.goes_on_to(place, ends, len, now)
+            })
     }
 
     fn goes_on_to(&mut self, place: usize, ends: &Ends, len: u32, now: Duration) -> bool {
@@ -161,5 +192,7 @@ impl Flows {
 impl Drop for Counting<'_> {
     fn drop(&mut self) {
         self.flows.count_waiting(self.interface);
+        let totals = &mut self.flows.totals;
+        totals.add_frames(self.interface, self.packets, self.bytes);
     }
 }

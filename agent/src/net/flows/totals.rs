@@ -125,11 +125,10 @@ impl Totals {
         }
     }
 
-    #[inline]
-    pub(super) fn add_frame(&mut self, index: u32, len: u32) {
+    pub(super) fn add_frames(&mut self, index: u32, packets: u64, bytes: u64) {
         let totals = &mut self.interfaces.entry(index).or_default().totals;
-        totals.packets += 1;
-        totals.bytes += u64::from(len);
+        totals.packets += packets;
+        totals.bytes += bytes;
     }
 
     pub(super) fn add_other(&mut self, len: u32) {

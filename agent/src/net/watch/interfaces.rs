@@ -1,6 +1,6 @@
 //! Which interfaces there are, and which are captured: opened as they come, read to the end as they go.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 use labwatch_contract::{event::Action, scope::Networks};
 
@@ -110,7 +110,7 @@ impl Watch {
     pub(super) fn apply_networks(&mut self) {
         let networks = self.networks();
         for capture in &mut self.captures {
-            capture.openings().set_networks(&networks);
+            capture.set_networks(&networks);
         }
         self.flows.set_surroundings(&self.here, networks);
     }
@@ -136,9 +136,11 @@ impl Watch {
             .cloned()
             .collect();
         let is_gone = |capture: &Capture| wanted.iter().all(|one| one.index != capture.index());
-        while let Some(at) = self.captures.iter().position(is_gone) {
-            self.close(at);
-        }
+        let gone: Vec<Capture> = self
+            .captures
+            .extract_if(.., |capture| is_gone(capture))
+            .collect();
+        gone.into_iter().for_each(|capture| self.close(capture));
         if now.uptime >= self.retry_at {
             self.failed.clear();
         }
@@ -157,7 +159,8 @@ impl Watch {
 
     pub(super) fn open(&mut self, interface: &Interface, now: Moment) {
         let (name, index) = (&interface.shown.name, interface.index);
-        let gap = match Capture::open(interface, &self.networks()) {
+        let opened = Capture::open(interface, &self.networks(), &self.poller);
+        let gap = match opened {
             Ok(mut capture) => {
                 tracing::info!("capturing on {name}");
                 let counter = links::counters().get(name).copied();
@@ -180,8 +183,9 @@ impl Watch {
         }
     }
 
-    pub(super) fn close(&mut self, at: usize) {
-        let mut capture = self.captures.swap_remove(at);
+    /// What is in its ring is read when its last block has come.
+    pub(super) fn close(&mut self, mut capture: Capture) {
+        capture.leave(&self.poller);
         let counter = links::counters().get(capture.name()).copied();
         let grown = capture.take_counter(counter);
         self.flows.count(capture.index(), 0, grown);
@@ -211,15 +215,14 @@ impl Watch {
     }
 
     /// Waits for the last blocks, where the counters say that there are some.
-    pub(super) async fn read_last(&mut self) {
-        let deadline = self.clock.now().uptime + LONGEST_WAY;
+    pub(super) fn read_last(&mut self) {
+        let deadline = self.clock.uptime() + LONGEST_WAY;
         let is_over = |watch: &Self| watch.is_settled() && watch.ending.is_empty();
-        while !is_over(self) && self.clock.now().uptime < deadline {
-            for at in (0..self.captures.len()).rev() {
-                self.read(at);
-            }
-            self.end_captures(self.clock.now().uptime);
-            tokio::time::sleep(BETWEEN_SETTLE).await;
+        while !is_over(self) && self.clock.uptime() < deadline {
+            let captured: Vec<u32> = self.captures.iter().map(Capture::index).collect();
+            captured.into_iter().for_each(|index| self.read(index));
+            self.end_captures(self.clock.uptime());
+            thread::sleep(BETWEEN_SETTLE);
         }
         self.end_captures(Duration::MAX);
     }
