@@ -121,8 +121,11 @@ fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
     })
 }
 
-/// ECS writes a MAC with dashes.
+/// ECS writes a MAC with dashes. Loopback has none.
 fn mac_of(ip: IpAddr) -> Option<String> {
+    if ip.is_loopback() {
+        return None;
+    }
     let name = interface_addresses()
         .into_iter()
         .find(|(_, address)| *address == ip)?

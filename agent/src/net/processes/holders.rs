@@ -177,12 +177,18 @@ impl Search {
     }
 
     fn look_through_all(&mut self) {
-        let is_users = |pid: &u32| {
-            let uid = user(*pid);
-            self.wanted.iter().any(|one| Some(one.uid) == uid)
-        };
-        let (users, others): (Vec<u32>, Vec<u32>) = pids().into_iter().partition(is_users);
-        for pid in users.into_iter().chain(others) {
+        let uids: Vec<u32> = self.wanted.iter().map(|one| one.uid).collect();
+        let mut others = Vec::new();
+        for pid in pids() {
+            if self.is_over() {
+                return;
+            }
+            match user(pid).is_some_and(|uid| uids.contains(&uid)) {
+                true => self.look_through(pid),
+                false => others.push(pid),
+            }
+        }
+        for pid in others {
             if self.is_over() {
                 return;
             }
