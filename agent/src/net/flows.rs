@@ -18,13 +18,15 @@ mod conversations;
 mod counting;
 mod discovery;
 mod hearing;
+mod interval;
 mod protocols;
 mod rates;
 mod sighting;
+mod telling;
 mod totals;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -34,7 +36,7 @@ use labwatch_contract::{
         Occurrence,
         contact::{Direction, NameSource},
     },
-    scope::{Networks, Scope, protocol},
+    scope::{Networks, Scope},
 };
 
 pub use announcements::{
@@ -45,9 +47,9 @@ pub use counting::Counting;
 pub use totals::MOST_PEERS;
 
 use self::{
-    announcements::{Announcements, Opening},
+    announcements::Announcements,
     beaten::{Beaten, Goal},
-    conversations::{Belonging, Conversations},
+    conversations::Conversations,
     counting::{TOGETHER, Waiting},
     discovery::Discovery,
     sighting::Sighting,
@@ -58,12 +60,9 @@ use super::{
     names::{Listener, Name, Names},
     packet::{Content, Frame, Packet},
     recent::Recent,
-    report::{self, Traffic},
     surroundings::{Interface, Surroundings, files::TimeServer},
 };
 
-/// A peer's name is not looked up again before this.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(600);
 const MOST_LOOKED_UP: usize = 4096;
 /// Silent flows are looked for so often.
 const SWEEP: Duration = IDLE;
@@ -82,7 +81,7 @@ pub enum Output {
 /// A socket of this PC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Socket {
-    /// [`protocol::TCP`] or [`protocol::UDP`].
+    /// TCP or UDP, by IANA's number.
     pub protocol: u8,
     /// This PC's end.
     pub own: SocketAddr,
@@ -273,77 +272,6 @@ impl Flows {
         (!discovery::may_ask(&seen)).then_some(goal)
     }
 
-    /// The program of a conversation that is not told by itself is asked for as well: for the report, or the sum of a burst.
-    fn tell_if_new(&mut self, seen: &Sighting, belonging: &Belonging, interface: u32, now: Moment) {
-        let is_told = match belonging.scope {
-            Scope::Intranet => belonging.is_new && !self.is_own_broker(seen, belonging),
-            Scope::Internet => {
-                let totals = &mut self.totals;
-                totals.is_first_contact(seen.peer, belonging.peer, now.uptime)
-            }
-            _ => false,
-        };
-        if is_told || belonging.is_new {
-            self.tell_new(seen, belonging, (interface, is_told), now);
-        }
-    }
-
-    fn tell_new(
-        &mut self,
-        seen: &Sighting,
-        belonging: &Belonging,
-        (interface, is_told): (u32, bool),
-        now: Moment,
-    ) {
-        let socket = socket(seen, belonging.direction, interface);
-        let told = is_told.then(|| {
-            let owner = socket.is_none().then_some(Owner::Unknown);
-            self.announcements.add(opening(seen, belonging), owner, now)
-        });
-        let ticket = told.flatten();
-        if ticket.is_some() {
-            self.find_name(seen.peer, now);
-        }
-        let in_burst = is_told.then_some(belonging.scope);
-        let ask = || {
-            self.announcements
-                .ask(belonging.conversation(seen), in_burst, now)
-        };
-        match socket {
-            Some(socket) => {
-                let question = ticket.or_else(ask);
-                let question = question.map(|ticket| Output::FindOwner(ticket, socket));
-                self.outputs.extend(question);
-            }
-            // Nobody is asked, so it may be complete. What waits is not gone through for each that begins.
-            None => self.release(now),
-        }
-    }
-
-    /// Where the broker runs on this very PC, those who come to it are infrastructure as well.
-    fn is_own_broker(&self, seen: &Sighting, belonging: &Belonging) -> bool {
-        let here =
-            |broker: SocketAddr| broker.ip().is_loopback() || self.own.contains(&broker.ip());
-        belonging.direction == Direction::Ingress
-            && seen.protocol == protocol::TCP
-            && self
-                .networks
-                .broker
-                .is_some_and(|broker| here(broker) && Some(broker.port()) == belonging.service_port)
-    }
-
-    fn find_name(&mut self, peer: IpAddr, now: Moment) {
-        let is_recent = |last: Duration| now.uptime.saturating_sub(last) < LOOK_UP_AGAIN;
-        let known = self
-            .looked_up
-            .get_mut(&peer)
-            .is_some_and(|entry| is_recent(entry.last));
-        if !known && self.names.get(peer).is_none() {
-            self.looked_up.insert(peer, (), now.uptime);
-            self.outputs.push_back(Output::FindName(peer));
-        }
-    }
-
     /// Takes in the answer to [`Output::FindOwner`].
     pub fn handle_owner(&mut self, ticket: Ticket, owner: Owner, now: Moment) {
         let program = match &owner {
@@ -416,87 +344,10 @@ impl Flows {
         self.end_interval(now);
     }
 
-    /// Ends the interval: its traffic reports become outputs, and the next interval begins.
-    pub fn end_interval(&mut self, now: Moment) {
-        self.settle();
-        let taken = self.totals.take(&self.networks, now.uptime);
-        let remarks = std::mem::take(&mut self.remarks);
-        let programs = programs(&mut self.conversations, &self.own);
-        let mut traffic = Traffic {
-            start: self.interval_start.time,
-            end: now.time,
-            interfaces: taken.interfaces,
-            peers: taken.peers,
-            other_bytes: taken.other_bytes,
-            overflow_bytes: taken.overflow_bytes,
-            remarks,
-        };
-        for peer in &mut traffic.peers {
-            if let Some(name) = self.names.get(peer.ip) {
-                peer.name = Some(name.domain.clone());
-                peer.name_source = name.source;
-            }
-            let programs = programs.get(&peer.ip).into_iter().flatten();
-            peer.processes = programs
-                .take(report::MOST_PROGRAMS)
-                .map(|&name| name.to_owned())
-                .collect();
-        }
-        self.interval_start = now;
-        report::occurrences(traffic)
-            .into_iter()
-            .for_each(|one| self.tell(one));
-    }
-
     fn release(&mut self, now: Moment) {
         let released = self.announcements.release(&self.names, &self.networks, now);
         released.into_iter().for_each(|one| self.tell(one));
     }
-}
-
-/// The programs that took part in the interval's conversations, by peer.
-fn programs<'a>(
-    conversations: &'a mut Conversations,
-    own: &[IpAddr],
-) -> BTreeMap<IpAddr, BTreeSet<&'a str>> {
-    let mut programs = BTreeMap::<_, BTreeSet<_>>::new();
-    for (conversation, name) in conversations.take_programs() {
-        let is_own = own.contains(&conversation.source);
-        let peer = if is_own {
-            conversation.destination
-        } else {
-            conversation.source
-        };
-        programs.entry(peer).or_default().insert(name);
-    }
-    programs
-}
-
-fn opening(seen: &Sighting, belonging: &Belonging) -> Opening {
-    Opening {
-        conversation: belonging.conversation(seen),
-        direction: belonging.direction,
-        scope: belonging.scope,
-        contact: seen.contact(),
-        source_port: seen.ports.map(|(own, peer)| match belonging.direction {
-            Direction::Ingress => peer,
-            _ => own,
-        }),
-        may_say_name: hearing::may_say_name(seen, belonging),
-        already_open: belonging.already_open,
-    }
-}
-
-fn socket(seen: &Sighting, direction: Direction, interface: u32) -> Option<Socket> {
-    let (own, peer) = seen.ports?;
-    let has_table = matches!(seen.protocol, protocol::TCP | protocol::UDP);
-    has_table.then(|| Socket {
-        protocol: seen.protocol,
-        own: SocketAddr::new(seen.own, own),
-        peer: SocketAddr::new(seen.peer, peer),
-        direction,
-        interface,
-    })
 }
 
 #[cfg(test)]
