@@ -6,21 +6,21 @@
 //! [`BURST`] within [`WINDOW`] are not told one by one, but summed until the window is over. Before an event goes its scope is
 //! looked at again: what has turned out to be infrastructure meanwhile (the broker, the agent's own connection to one whose address is not known yet) is dropped.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::IpAddr,
-    time::Duration,
-};
+mod limiter;
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use labwatch_contract::{
     event::{
-        Action, Fields, Interval, LabFields, Occurrence,
-        contact::{Attribution, Burst, Direction, Endpoint, Network, Process},
+        Action, Fields, LabFields, Occurrence,
+        contact::{Attribution, Direction, Endpoint, Network, Process},
     },
     scope::{Contact, Networks, Scope},
-    time::Timestamp,
 };
 
+pub use self::limiter::{BURST, WINDOW};
+
+use self::limiter::Limiter;
 use super::{conversations::Conversation, protocols};
 use crate::net::{
     Moment,
@@ -33,15 +33,7 @@ pub const PROGRAM_WAIT: Duration = Duration::from_millis(100);
 pub const NAME_WAIT: Duration = Duration::from_secs(2);
 /// So long an event whose peer's address has a name waits for the one that the conversation itself may say.
 pub const OWN_NAME_WAIT: Duration = Duration::from_millis(500);
-/// So many new conversations within [`WINDOW`] are told one by one.
-pub const BURST: usize = 50;
-/// The time over which a burst is counted, and after which its sum is told.
-pub const WINDOW: Duration = Duration::from_secs(10);
 
-/// So many peers and ports stand in the sum of a burst.
-const MOST_LISTED: usize = 100;
-/// So many programs, as in a report.
-const MOST_PROGRAMS: usize = 16;
 /// Of conversations that are not told by themselves so many are asked about within [`WINDOW`]; for the rest nobody asks.
 const MOST_ASKED: usize = 256;
 
@@ -355,85 +347,5 @@ impl Opening {
             }),
             ..Fields::default()
         }
-    }
-}
-
-/// Counts what is told one by one, and sums what is beyond.
-#[derive(Debug, Default)]
-struct Limiter {
-    told: VecDeque<Duration>,
-    sum: Option<Sum>,
-}
-
-#[derive(Debug)]
-struct Sum {
-    since: Moment,
-    burst: Burst,
-}
-
-impl Limiter {
-    fn admit(&mut self, opening: &Opening, now: Moment) -> bool {
-        while self
-            .told
-            .front()
-            .is_some_and(|&told| now.uptime.saturating_sub(told) >= WINDOW)
-        {
-            self.told.pop_front();
-        }
-        if self.told.len() < BURST {
-            self.told.push_back(now.uptime);
-            return true;
-        }
-        let sum = self.sum.get_or_insert_with(|| Sum {
-            since: now,
-            burst: Burst::default(),
-        });
-        sum.burst.count += 1;
-        list(&mut sum.burst.peers, opening.peer(), MOST_LISTED);
-        if let Some(port) = opening.conversation.service_port {
-            list(&mut sum.burst.ports, port, MOST_LISTED);
-        }
-        false
-    }
-
-    fn note_program(&mut self, name: Option<String>) {
-        if let (Some(sum), Some(name)) = (&mut self.sum, name) {
-            list(&mut sum.burst.processes, name, MOST_PROGRAMS);
-        }
-    }
-
-    fn due(&self) -> Option<Duration> {
-        self.sum.as_ref().map(|sum| sum.since.uptime + WINDOW)
-    }
-
-    fn take_sum(&mut self, scope: Scope, now: Moment) -> Option<Occurrence> {
-        self.due().filter(|&due| due <= now.uptime)?;
-        let Sum { since, burst } = self.sum.take()?;
-        Some(burst_occurrence(scope, burst, since.time, now.time))
-    }
-}
-
-fn burst_occurrence(scope: Scope, burst: Burst, start: Timestamp, end: Timestamp) -> Occurrence {
-    let lab = LabFields {
-        scope: Some(scope),
-        burst: Some(burst),
-        ..LabFields::default()
-    };
-    let interval = Some(Interval { start, end });
-    let fields = Fields {
-        interval,
-        lab,
-        ..Fields::default()
-    };
-    Occurrence {
-        time: end,
-        action: Action::ConversationBurst,
-        fields,
-    }
-}
-
-fn list<T: PartialEq>(listed: &mut Vec<T>, value: T, most: usize) {
-    if listed.len() < most && !listed.contains(&value) {
-        listed.push(value);
     }
 }
