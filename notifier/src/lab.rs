@@ -86,6 +86,14 @@ pub(crate) fn visit(ip: &str, domain: &str, port: u16) -> Vec<u8> {
     event(ip, "internet-access", extra)
 }
 
+/// A report of a peer that refuses what is asked of it: packets both ways, and nothing said.
+pub(crate) fn refused(ip: &str, peer: &str) -> Vec<u8> {
+    let mut report: Value = serde_json::from_slice(&report(ip, peer, 740, 540)).unwrap();
+    let peer = &mut report["lab"]["peers"][0];
+    (peer["sent_payload_bytes"], peer["received_payload_bytes"]) = (json!(0), json!(0));
+    serde_json::to_vec(&report).unwrap()
+}
+
 /// A traffic report that names one peer.
 pub(crate) fn report(ip: &str, peer: &str, sent: u64, received: u64) -> Vec<u8> {
     let packets = |bytes: u64| bytes.div_ceil(1000);

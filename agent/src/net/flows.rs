@@ -253,6 +253,7 @@ impl Flows {
             sent: seen.sent,
             packets: 1,
             bytes: len.into(),
+            payload: belonging.map_or(0, |_| packet.payload_len.into()),
             scope: belonging.map(|one| one.scope).or_else(scope_of_others),
             service_port: belonging.and_then(|one| one.service_port),
         };

@@ -69,6 +69,8 @@ pub struct Packet<'a> {
     pub fragment: bool,
     /// What follows the header of UDP or TCP, as far as it was captured; empty for all else.
     pub payload: &'a [u8],
+    /// How long what a program says was on the wire, bytes: behind the header of UDP, TCP and ICMP's echo request; 0 for all else.
+    pub payload_len: u32,
 }
 
 /// Ports of both ends.
@@ -112,7 +114,11 @@ impl TcpFlags {
 #[inline]
 pub fn parse(link: LinkType, bytes: &[u8], len: u32) -> Frame<'_> {
     let content = match link::network_layer(link, bytes) {
-        link::Network::Ip(bytes) => ip::parse(bytes).map_or(Content::Malformed, Content::Ip),
+        link::Network::Ip(packet) => {
+            let before = u32::try_from(bytes.len() - packet.len()).unwrap_or(u32::MAX);
+            let len = len.saturating_sub(before);
+            ip::parse(packet, len).map_or(Content::Malformed, Content::Ip)
+        }
         link::Network::Other => Content::Other,
         link::Network::Broken => Content::Malformed,
     };

@@ -149,6 +149,8 @@ mod tests {
             received_bytes: 2,
             sent_packets: 1,
             received_packets: 1,
+            sent_payload_bytes: Some(0),
+            received_payload_bytes: Some(0),
             sent_bps: Rates::default(),
             received_bps: Rates::default(),
             total_sent_bytes: 1,

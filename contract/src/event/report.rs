@@ -53,6 +53,13 @@ pub struct PeerTotals {
     pub sent_packets: u64,
     /// Frames from it in this interval.
     pub received_packets: u64,
+    /// Of the bytes to it what programs said: by UDP, TCP or a ping, without headers. So a refusal is nothing, nor is what went
+    /// to a group. `None` where that was not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_payload_bytes: Option<u64>,
+    /// The same of the bytes from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_payload_bytes: Option<u64>,
     /// Bits per second to it.
     #[serde(default)]
     pub sent_bps: Rates,

@@ -26,6 +26,7 @@ struct Way {
     is_open: bool,
     packets: u32,
     bytes: u64,
+    payload: u64,
     /// Nanoseconds of the second at which the last one came.
     last: u32,
 }
@@ -33,6 +34,15 @@ struct Way {
 /// The two places that a way may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places([usize; 2]);
+
+/// Of one packet, bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Of the whole frame.
+    pub(super) len: u32,
+    /// Of what a program says.
+    pub(super) payload: u32,
+}
 
 /// What a way leads to.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +59,7 @@ pub(super) struct Load {
     pub(super) goal: Goal,
     pub(super) packets: u32,
     pub(super) bytes: u64,
+    pub(super) payload: u64,
     pub(super) last: Duration,
 }
 
@@ -93,17 +104,15 @@ impl Beaten {
                 continue;
             };
             way.is_open = false;
-            let (packets, bytes) = (
-                std::mem::take(&mut way.packets),
-                std::mem::take(&mut way.bytes),
-            );
-            if packets > 0 {
-                each(Load {
-                    goal: way.goal(),
-                    packets,
-                    bytes,
-                    last: Duration::new(self.second, way.last),
-                });
+            let load = Load {
+                goal: way.goal(),
+                packets: std::mem::take(&mut way.packets),
+                bytes: std::mem::take(&mut way.bytes),
+                payload: std::mem::take(&mut way.payload),
+                last: Duration::new(self.second, way.last),
+            };
+            if load.packets > 0 {
+                each(load);
             }
         }
     }
@@ -127,9 +136,9 @@ impl Beaten {
 
     /// Adds a packet to its way, if that is open.
     #[inline]
-    pub(super) fn add(&mut self, place: usize, len: u32, now: Duration) -> bool {
+    pub(super) fn add(&mut self, place: usize, size: Size, now: Duration) -> bool {
         let way = self.ways.get_mut(place);
-        let is_added = way.is_some_and(|way| way.add(len, now));
+        let is_added = way.is_some_and(|way| way.add(size, now));
         let [newest, _] = self.newest;
         if is_added && newest != place {
             self.newest = [place, newest];
@@ -139,10 +148,10 @@ impl Beaten {
 
     /// Adds a packet of the second that runs to its way, if it is one of the two gone last, which need not be sought.
     #[inline]
-    pub(super) fn add_to_newest(&mut self, ends: &Ends, len: u32, now: Duration) -> bool {
+    pub(super) fn add_to_newest(&mut self, ends: &Ends, size: Size, now: Duration) -> bool {
         let add = |place: usize| {
             let way = self.ways.get_mut(place);
-            way.is_some_and(|way| way.ends == *ends && way.add(len, now))
+            way.is_some_and(|way| way.ends == *ends && way.add(size, now))
         };
         self.second == now.as_secs() && self.newest.into_iter().any(add)
     }
@@ -200,11 +209,12 @@ impl Beaten {
 impl Way {
     /// False, and nothing is added, where it is not open.
     #[inline]
-    fn add(&mut self, len: u32, now: Duration) -> bool {
+    fn add(&mut self, size: Size, now: Duration) -> bool {
         let packets = self.packets.checked_add(1).filter(|_| self.is_open);
         if let Some(packets) = packets {
             self.packets = packets;
-            self.bytes += u64::from(len);
+            self.bytes += u64::from(size.len);
+            self.payload += u64::from(size.payload);
             self.last = self.last.max(now.subsec_nanos());
         }
         packets.is_some()
@@ -222,17 +232,26 @@ impl Way {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::packet::{LinkType, Plain};
+    use crate::net::packet::{Captured, LinkType, Plain};
 
     fn ends(port: u16) -> Ends {
         let mut bytes = [0; 28];
         (bytes[0], bytes[9]) = (0x45, 17);
         bytes[20..22].copy_from_slice(&port.to_be_bytes());
-        Plain::read(LinkType::RawIp, &bytes).unwrap().ends
+        let captured = Captured {
+            link: LinkType::RawIp,
+            bytes: &bytes,
+            len: 28,
+        };
+        Plain::read(&captured).unwrap().ends
     }
 
     fn find(beaten: &Beaten, ends: &Ends) -> Option<usize> {
         beaten.find(ends, beaten.places(ends))
+    }
+
+    fn size(len: u32) -> Size {
+        Size { len, payload: 1 }
     }
 
     fn goal() -> Goal {
@@ -256,12 +275,12 @@ mod tests {
         beaten.begin(at(5000));
         beaten.keep(ends(1), goal());
         let place = find(&beaten, &ends(1)).unwrap();
-        assert!(!beaten.add(place, 100, at(5000)));
+        assert!(!beaten.add(place, size(100), at(5000)));
         beaten.open(place);
-        assert!(beaten.add(place, 100, at(5700)) && beaten.add(place, 50, at(5600)));
+        assert!(beaten.add(place, size(100), at(5700)) && beaten.add(place, size(50), at(5600)));
         assert!(!beaten.is_over(at(5999)) && beaten.is_over(at(6000)) && beaten.is_over(at(4999)));
         assert_eq!(loads(&mut beaten), [(2, 150, at(5700))]);
-        assert!(!beaten.add(place, 100, at(5800)));
+        assert!(!beaten.add(place, size(100), at(5800)));
         assert_eq!(loads(&mut beaten), []);
     }
 
@@ -274,14 +293,14 @@ mod tests {
             beaten.keep(ends(port), goal());
             let place = find(&beaten, &ends(port)).unwrap();
             beaten.open(place);
-            assert!(beaten.add(place, 100, at(5100)));
+            assert!(beaten.add(place, size(100), at(5100)));
         }
-        let mut again = |port, ms| beaten.add_to_newest(&ends(port), 1, at(ms));
+        let mut again = |port, ms| beaten.add_to_newest(&ends(port), size(1), at(ms));
         assert!(again(2, 5200) && again(3, 5200) && again(2, 5200));
         assert!(!again(1, 5200) && !again(3, 6000));
         let sums: Vec<_> = loads(&mut beaten).iter().map(|load| load.1).collect();
         assert_eq!(sums, [100, 102, 101]);
-        assert!(!beaten.add_to_newest(&ends(3), 1, at(5300)));
+        assert!(!beaten.add_to_newest(&ends(3), size(1), at(5300)));
     }
 
     #[test]
@@ -291,7 +310,7 @@ mod tests {
             beaten.keep(ends(port), goal());
             if let Some(place) = find(&beaten, &ends(port)) {
                 beaten.open(place);
-                assert!(beaten.add(place, 1, Duration::ZERO));
+                assert!(beaten.add(place, size(1), Duration::ZERO));
             }
         }
         let loads = loads(&mut beaten);

@@ -13,7 +13,7 @@ use labwatch_contract::{event::contact::Direction, scope::Scope};
 
 use super::{
     Flows,
-    beaten::{Goal, Places},
+    beaten::{Goal, Places, Size},
     totals::Share,
 };
 use crate::net::{
@@ -29,7 +29,7 @@ pub(super) const TOGETHER: usize = 32;
 pub(super) struct Waiting {
     pub(super) plain: Plain,
     pub(super) places: Places,
-    pub(super) len: u32,
+    pub(super) size: Size,
     pub(super) at: Moment,
 }
 
@@ -58,7 +58,7 @@ impl Counting<'_> {
     /// Counts a frame. What it opens and was not taken in as an opening before is told.
     #[inline]
     pub fn handle(&mut self, captured: &Captured<'_>, now: Moment) {
-        let Some(plain) = Plain::read(captured.link, captured.bytes) else {
+        let Some(plain) = Plain::read(captured) else {
             self.flows.count_waiting(self.interface);
             let frame = packet::parse(captured.link, captured.bytes, captured.len);
             self.flows.handle_frame(&frame, self.interface, now);
@@ -66,14 +66,18 @@ impl Counting<'_> {
         };
         self.packets += 1;
         self.bytes += u64::from(captured.len);
-        if self.flows.goes_on_at_once(&plain.ends, captured.len, now) {
+        let size = Size {
+            len: captured.len,
+            payload: plain.payload_len,
+        };
+        if self.flows.goes_on_at_once(&plain.ends, size, now) {
             return;
         }
         let places = self.flows.beaten.places(&plain.ends);
         self.flows.waiting.push(Waiting {
             plain,
             places,
-            len: captured.len,
+            size,
             at: now,
         });
         if self.flows.waiting.len() >= TOGETHER {
@@ -101,10 +105,12 @@ impl Flows {
     }
 
     fn handle_plain(&mut self, waiting: &Waiting, interface: u32) {
-        let Waiting { plain, len, at, .. } = waiting;
+        let Waiting {
+            plain, size, at, ..
+        } = waiting;
         self.end_second(at.uptime);
         if !self.goes_on(waiting)
-            && let Some(goal) = self.handle_packet(&plain.packet(), *len, interface, *at)
+            && let Some(goal) = self.handle_packet(&plain.packet(), size.len, interface, *at)
         {
             self.beaten.keep(plain.ends, goal);
         }
@@ -122,8 +128,8 @@ impl Flows {
     /// Counts a packet of one of the two flows before it. It overtakes those that wait: they are of other flows, and of no sum
     /// it is asked in which order it was made.
     #[inline]
-    fn goes_on_at_once(&mut self, ends: &Ends, len: u32, now: Moment) -> bool {
-        !self.may_be_answer(ends) && self.beaten.add_to_newest(ends, len, now.uptime)
+    fn goes_on_at_once(&mut self, ends: &Ends, size: Size, now: Moment) -> bool {
+        !self.may_be_answer(ends) && self.beaten.add_to_newest(ends, size, now.uptime)
     }
 
     #[inline]
@@ -134,16 +140,16 @@ impl Flows {
     /// Counts a packet that is but one more of its flow; false, and nothing is counted, where there may be more to it.
     #[inline]
     fn goes_on(&mut self, waiting: &Waiting) -> bool {
-        let (ends, len, now) = (&waiting.plain.ends, waiting.len, waiting.at.uptime);
+        let (ends, size, now) = (&waiting.plain.ends, waiting.size, waiting.at.uptime);
         let place = self.beaten.find(ends, waiting.places);
         place
             .filter(|_| !self.may_be_answer(ends))
             .is_some_and(|place| {
-                self.beaten.add(place, len, now) || self.goes_on_to(place, ends, len, now)
+                self.beaten.add(place, size, now) || self.goes_on_to(place, ends, size, now)
             })
     }
 
-    fn goes_on_to(&mut self, place: usize, ends: &Ends, len: u32, now: Duration) -> bool {
+    fn goes_on_to(&mut self, place: usize, ends: &Ends, size: Size, now: Duration) -> bool {
         let Some(Goal { flow, peer, sent }) = self.beaten.goal(place) else {
             return false;
         };
@@ -160,7 +166,8 @@ impl Flows {
         let share = Share {
             sent,
             packets: 1,
-            bytes: len.into(),
+            bytes: size.len.into(),
+            payload: size.payload.into(),
             scope: Some(flow.scope),
             service_port: Some(service_port),
         };
@@ -180,6 +187,7 @@ impl Flows {
                 sent,
                 packets: load.packets.into(),
                 bytes: load.bytes,
+                payload: load.payload,
                 scope: None,
                 service_port: None,
             };

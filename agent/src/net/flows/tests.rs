@@ -67,6 +67,7 @@ fn packet(protocol: u8, from: &str, to: &str) -> Packet<'static> {
         tcp_flags: None,
         sequence: 0,
         icmp_type: None,
+        payload_len: 0,
         fragment: false,
         payload: &[],
     }

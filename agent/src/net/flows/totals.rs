@@ -28,6 +28,8 @@ pub(super) struct Share {
     pub(super) sent: bool,
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    /// What programs said in conversations.
+    pub(super) payload: u64,
     /// `None` where the frame alone does not tell (a later fragment).
     pub(super) scope: Option<Scope>,
     pub(super) service_port: Option<u16>,
@@ -74,6 +76,7 @@ struct Peer {
 struct Sum {
     bytes: u64,
     packets: u64,
+    payload: u64,
     /// Of the intervals before.
     bytes_before: u64,
 }
@@ -285,6 +288,7 @@ impl Peer {
         };
         sum.packets += share.packets;
         sum.bytes += share.bytes;
+        sum.payload += share.payload;
         self.seconds.add(share.sent, share.bytes, now);
         if self.scope.is_none()
             || share
@@ -331,6 +335,8 @@ impl Peer {
             received_bytes: received.bytes,
             sent_packets: sent.packets,
             received_packets: received.packets,
+            sent_payload_bytes: Some(sent.payload),
+            received_payload_bytes: Some(received.payload),
             ports,
             processes: Vec::new(),
         }

@@ -7,14 +7,15 @@ use std::net::Ipv4Addr;
 
 use labwatch_contract::scope::protocol;
 
-use super::{LinkType, Packet, Ports, TcpFlags};
+use super::{Captured, LinkType, Packet, Ports, TcpFlags};
 
 const ETHERNET_IPV4: [u8; 2] = [0x08, 0x00];
 /// Version 4, a header of 20 bytes.
 const PLAIN: u8 = 0x45;
 const UDP_LENGTH: u16 = 20 + 8;
 const TCP_LENGTH: u16 = 20 + 20;
-/// Of TCP's flags, from the beginning of IP's header.
+/// Of the length of TCP's header and of its flags, from the beginning of IP's header.
+const TCP_OFFSET: usize = 20 + 12;
 const TCP_FLAGS: usize = 20 + 13;
 
 /// A plain packet, without what it carries.
@@ -22,6 +23,8 @@ const TCP_FLAGS: usize = 20 + 13;
 pub struct Plain {
     /// Who sends to whom.
     pub ends: Ends,
+    /// Bytes behind the header of UDP or TCP, on the wire.
+    pub payload_len: u32,
     /// Of TCP.
     flags: Option<TcpFlags>,
 }
@@ -36,11 +39,12 @@ pub struct Ends {
 }
 
 impl Plain {
-    /// Reads the captured `bytes` of a frame; `None` for any other packet.
+    /// Reads a captured frame; `None` for any other packet.
     #[must_use]
     #[inline]
-    pub fn read(link: LinkType, bytes: &[u8]) -> Option<Self> {
-        let ip = match link {
+    pub fn read(captured: &Captured<'_>) -> Option<Self> {
+        let bytes = captured.bytes;
+        let ip = match captured.link {
             LinkType::Ethernet if bytes.get(12..14)? == ETHERNET_IPV4 => bytes.get(14..)?,
             LinkType::RawIp | LinkType::RawIpv4 => bytes,
             _ => return None,
@@ -64,9 +68,16 @@ impl Plain {
         else {
             return None;
         };
-        let (shortest, flags) = match protocol {
-            protocol::UDP => (UDP_LENGTH, None),
-            protocol::TCP => (TCP_LENGTH, Some(TcpFlags(*ip.get(TCP_FLAGS)?))),
+        let (shortest, header_len, flags) = match protocol {
+            protocol::UDP => (UDP_LENGTH, 8, None),
+            protocol::TCP => {
+                let flags = TcpFlags(*ip.get(TCP_FLAGS)?);
+                (
+                    TCP_LENGTH,
+                    u32::from(ip.get(TCP_OFFSET)? >> 4) * 4,
+                    Some(flags),
+                )
+            }
             _ => return None,
         };
         let opens = flags.is_some_and(TcpFlags::opens);
@@ -74,7 +85,15 @@ impl Plain {
         let is_fragment = u16::from_be_bytes([fragment_1, fragment_2]) & 0x3fff != 0;
         // A length of 0 is that of a frame the card will still cut.
         let is_short = len != 0 && len < shortest || ip.len() < usize::from(shortest);
-        (!is_fragment && !is_short && !opens).then(|| Self {
+        let is_odd = flags.is_some() && header_len < 20;
+        let on_wire = match len {
+            0 => captured
+                .len
+                .saturating_sub(u32::try_from(bytes.len() - ip.len()).ok()?),
+            _ => len.into(),
+        };
+        (!is_fragment && !is_short && !opens && !is_odd).then(|| Self {
+            payload_len: on_wire.saturating_sub(20 + header_len),
             ends: Ends {
                 addresses: u64::from_be_bytes(*addresses),
                 ports: u64::from(protocol) << 32 | u64::from(u32::from_be_bytes(*ports)),
@@ -104,6 +123,7 @@ impl Plain {
             icmp_type: None,
             fragment: false,
             payload: &[],
+            payload_len: self.payload_len,
         }
     }
 }

@@ -21,20 +21,21 @@ struct Transport<'a> {
     sequence: u32,
     icmp_type: Option<u8>,
     payload: &'a [u8],
+    payload_len: u32,
 }
 
-/// Reads an IP packet; `None` when its fixed header is not there or contradicts itself.
+/// Reads an IP packet that took `len` bytes of its frame; `None` when its fixed header is not there or contradicts itself.
 #[inline]
-pub(super) fn parse(bytes: &[u8]) -> Option<Packet<'_>> {
+pub(super) fn parse(bytes: &[u8], len: u32) -> Option<Packet<'_>> {
     match bytes.first()? >> 4 {
-        4 => parse_v4(bytes),
-        6 => parse_v6(bytes),
+        4 => parse_v4(bytes, len),
+        6 => parse_v6(bytes, len),
         _ => None,
     }
 }
 
 #[inline]
-fn parse_v4(bytes: &[u8]) -> Option<Packet<'_>> {
+fn parse_v4(bytes: &[u8], len: u32) -> Option<Packet<'_>> {
     let header = bytes.first_chunk::<20>()?;
     let &[
         first,
@@ -67,8 +68,9 @@ fn parse_v4(bytes: &[u8]) -> Option<Packet<'_>> {
     let is_first = fragment & 0x1fff == 0;
     let body = without_padding(bytes, total_len).get(header_len..);
     let body = body.filter(|_| is_first);
+    let body_len = on_wire(total_len, len).saturating_sub(u32::from(first & 0x0f) * 4);
     let transport = body
-        .map(|body| transport(protocol, body))
+        .map(|body| transport(protocol, body, body_len))
         .unwrap_or_default();
     Some(packet(
         (
@@ -81,7 +83,7 @@ fn parse_v4(bytes: &[u8]) -> Option<Packet<'_>> {
     ))
 }
 
-fn parse_v6(bytes: &[u8]) -> Option<Packet<'_>> {
+fn parse_v6(bytes: &[u8], len: u32) -> Option<Packet<'_>> {
     let (header, _) = bytes.split_first_chunk::<40>()?;
     let [_, _, _, _, len_1, len_2, next, _, addresses @ ..] = header;
     let (source, destination) = addresses.split_first_chunk::<16>()?;
@@ -92,10 +94,15 @@ fn parse_v6(bytes: &[u8]) -> Option<Packet<'_>> {
     } else {
         payload_len + header.len()
     };
-    let body = without_padding(bytes, total_len).get(header.len()..);
-    let (protocol, fragment, body) = behind_extensions(*next, body.unwrap_or_default());
+    let packet_bytes = without_padding(bytes, total_len);
+    let body = packet_bytes.get(header.len()..).unwrap_or_default();
+    let (protocol, fragment, body) = behind_extensions(*next, body);
     let transport = body
-        .map(|body| transport(protocol, body))
+        .map(|body| {
+            let before = u32::try_from(packet_bytes.len() - body.len()).unwrap_or(u32::MAX);
+            let body_len = on_wire(total_len, len).saturating_sub(before);
+            transport(protocol, body, body_len)
+        })
         .unwrap_or_default();
     Some(packet(
         (
@@ -121,6 +128,7 @@ fn packet(
         sequence,
         icmp_type,
         payload,
+        payload_len,
     } = transport;
     Packet {
         source,
@@ -132,6 +140,15 @@ fn packet(
         icmp_type,
         fragment,
         payload,
+        payload_len,
+    }
+}
+
+/// How long a packet was, by its own word or, where it has none yet, by the frame's.
+fn on_wire(total_len: usize, len: u32) -> u32 {
+    match u32::try_from(total_len) {
+        Ok(total_len @ 1..) => total_len,
+        _ => len,
     }
 }
 
@@ -168,12 +185,16 @@ fn behind_extensions(mut protocol: u8, mut body: &[u8]) -> (u8, bool, Option<&[u
 }
 
 #[inline]
-fn transport(protocol: u8, body: &[u8]) -> Transport<'_> {
+fn transport(protocol: u8, body: &[u8], len: u32) -> Transport<'_> {
     match protocol {
-        protocol::TCP => tcp(body),
+        protocol::TCP => Transport {
+            payload_len: header_len(body).map_or(0, |header| len.saturating_sub(header)),
+            ..tcp(body)
+        },
         protocol::UDP => Transport {
             ports: ports(body),
             payload: body.get(UDP_HEADER..).unwrap_or_default(),
+            payload_len: len.saturating_sub(8),
             ..Transport::default()
         },
         protocol::SCTP => Transport {
@@ -182,10 +203,21 @@ fn transport(protocol: u8, body: &[u8]) -> Transport<'_> {
         },
         protocol::ICMP | protocol::ICMPV6 => Transport {
             icmp_type: body.first().copied(),
+            payload_len: match (protocol, body.first()) {
+                (protocol::ICMP, Some(8)) | (protocol::ICMPV6, Some(128)) => len.saturating_sub(8),
+                _ => 0,
+            },
             ..Transport::default()
         },
         _ => Transport::default(),
     }
+}
+
+/// Of a TCP header, where it says a possible one.
+#[inline]
+fn header_len(tcp: &[u8]) -> Option<u32> {
+    let len = u32::from(tcp.get(12)? >> 4) * 4;
+    (len >= 20).then_some(len)
 }
 
 /// A SYN takes a sequence number of its own, before any payload.
@@ -230,8 +262,8 @@ fn tcp(body: &[u8]) -> Transport<'_> {
         }),
         tcp_flags: Some(TcpFlags(flags)),
         sequence: u32::from_be_bytes([n1, n2, n3, n4]).wrapping_add(syn),
-        icmp_type: None,
         payload,
+        ..Transport::default()
     }
 }
 

@@ -12,7 +12,7 @@ fn ethernet(tags: &[u8], network: &[u8]) -> Vec<u8> {
 }
 
 fn packet_of(link: LinkType, bytes: &[u8]) -> Packet<'_> {
-    match parse(link, bytes, 1).content {
+    match parse(link, bytes, u32::try_from(bytes.len()).unwrap()).content {
         Content::Ip(packet) => packet,
         other => panic!("{other:?}"),
     }
@@ -84,7 +84,8 @@ fn the_same_packet_is_read_behind_every_link_layer() {
 #[test]
 fn padding_of_a_short_frame_is_no_payload() {
     let frame = ethernet(&[0x08, 0], &[UDP_OVER_IPV4, &[0; 13]].concat());
-    assert_eq!(packet_of(LinkType::Ethernet, &frame).payload, b"hello");
+    let packet = packet_of(LinkType::Ethernet, &frame);
+    assert_eq!((packet.payload, packet.payload_len), (&b"hello"[..], 5));
 }
 
 #[test]
@@ -93,7 +94,8 @@ fn options_are_stepped_over() {
     bytes[0] = 0x46;
     bytes[3] += 4;
     bytes.splice(20..20, [1, 1, 1, 0]);
-    assert_eq!(packet_of(LinkType::RawIp, &bytes).payload, b"hello");
+    let packet = packet_of(LinkType::RawIp, &bytes);
+    assert_eq!((packet.payload, packet.payload_len), (&b"hello"[..], 5));
 }
 
 #[test]
@@ -128,6 +130,7 @@ fn extension_headers_lead_to_the_transport() {
         })
     );
     assert!(packet.tcp_flags.unwrap().accepts() && packet.fragment);
+    assert_eq!(packet.payload_len, 0);
 }
 
 #[test]
@@ -144,9 +147,15 @@ fn the_payload_of_tcp_is_behind_its_options_and_numbered_after_the_syn() {
     let data = tcp(0x18, 6);
     let packet = packet_of(LinkType::RawIp, &data);
     assert_eq!((packet.sequence, packet.payload), (u32::MAX, &b"hello"[..]));
+    assert_eq!(packet.payload_len, 5);
     for offset in [0, 4, 15] {
         let broken = tcp(0x18, offset);
-        assert_eq!(packet_of(LinkType::RawIp, &broken).payload, b"", "{offset}");
+        let packet = packet_of(LinkType::RawIp, &broken);
+        assert_eq!(
+            (packet.payload, packet.payload_len),
+            (&b""[..], 0),
+            "{offset}"
+        );
     }
 }
 
@@ -160,6 +169,10 @@ fn a_frame_of_64_kib_is_read_and_counted_whole() {
     let len = u32::try_from(offloaded.len()).unwrap();
     let frame = parse(LinkType::Ethernet, &offloaded[..200], len);
     assert_eq!(frame.len, len);
+    let Content::Ip(packet) = frame.content else {
+        panic!("{frame:?}");
+    };
+    assert_eq!(packet.payload_len, 65_515);
     assert_eq!(
         packet_of(LinkType::Ethernet, &offloaded).payload.len(),
         65_515
@@ -293,7 +306,8 @@ proptest! {
         ip[6..8].copy_from_slice(&fragment.to_be_bytes());
         ip.extend(rest);
         for (link, bytes) in [(LinkType::Ethernet, ethernet(&[8, 0], &ip)), (LinkType::RawIp, ip)] {
-            if let Some(plain) = Plain::read(link, &bytes) {
+            let captured = Captured { link, bytes: &bytes, len: u32::try_from(bytes.len()).unwrap() };
+            if let Some(plain) = Plain::read(&captured) {
                 prop_assert_eq!(plain.packet(), without_payload(packet_of(link, &bytes)));
             }
         }

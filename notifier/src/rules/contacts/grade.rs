@@ -43,10 +43,9 @@ impl Conversations {
 
     /// What a report makes of the conversations; those it does not name have ended.
     pub(super) fn grade(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
-        let active = |totals: &&PeerTotals| totals.sent_packets > 0 && totals.received_packets > 0;
         let active: BTreeMap<IpAddr, &PeerTotals> = peers
             .iter()
-            .filter(active)
+            .filter(|totals| is_exchange(totals))
             .map(|totals| (totals.ip.to_canonical(), totals))
             .collect();
         self.open
@@ -59,6 +58,15 @@ impl Conversations {
         }
         graded
     }
+}
+
+/// Whether programs at both ends said something. Packets alone do not tell: a refusal is an answer as well.
+fn is_exchange(totals: &PeerTotals) -> bool {
+    let sent = totals.sent_payload_bytes.unwrap_or(totals.sent_packets);
+    let received = totals
+        .received_payload_bytes
+        .unwrap_or(totals.received_packets);
+    sent > 0 && received > 0
 }
 
 impl Open {

@@ -131,6 +131,18 @@ fn a_conversation_is_graded_by_what_comes_of_it() {
 }
 
 #[test]
+fn refusals_are_no_exchange_however_often_they_come() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+    for _ in 0..5 {
+        assert_eq!(lab.hear(40, PC33, "net", &lab::refused(PC33, PC34)), None);
+    }
+    let said = lab.hear(40, PC33, "net", &lab::report(PC33, PC34, 900, 900));
+    assert_eq!(said.unwrap().rule.id, "intranet-exchange");
+}
+
+#[test]
 fn a_lasting_exchange_with_a_machine_that_is_no_lab_pc_is_not_critical() {
     let mut lab = Lab::new();
     lab.online(PC33);

@@ -144,6 +144,32 @@ fn an_interface_that_closed_stands_in_one_more_report() {
 }
 
 #[test]
+fn what_programs_say_is_summed_without_headers_and_refusals_are_not() {
+    let mut lab = Lab::new();
+    let says = |payload_len, packet: Packet<'static>| Packet {
+        payload_len,
+        ..packet
+    };
+    lab.frame(0, tcp("192.168.0.7:40000", "192.168.0.8:80", SYN));
+    lab.frame(1, tcp("192.168.0.8:80", "192.168.0.7:40000", 0x14));
+    lab.frame(2, says(9, udp("192.168.0.7:40000", "192.168.0.8:9999")));
+    lab.frame(3, says(7, udp("192.168.0.8:5353", "224.0.0.251:5353")));
+    let peer = lab.report(1000).lab.peers.unwrap().remove(0);
+    assert_eq!(peer.ip, ip("192.168.0.8"));
+    assert!(peer.sent_packets == 2 && peer.received_packets > 0);
+    assert_eq!(
+        (peer.sent_payload_bytes, peer.received_payload_bytes),
+        (Some(9), Some(0))
+    );
+    lab.frame(1001, says(5, udp("192.168.0.8:9999", "192.168.0.7:40000")));
+    let peer = lab.report(2000).lab.peers.unwrap().remove(0);
+    assert_eq!(
+        (peer.sent_payload_bytes, peer.received_payload_bytes),
+        (Some(0), Some(5))
+    );
+}
+
+#[test]
 fn totals_go_on_over_the_reports() {
     let mut lab = Lab::new();
     let mut peer = |ms| -> PeerTotals {

@@ -27,6 +27,7 @@ fn packet<'a>(protocol: u8, (from, to): (&str, &str), payload: &'a [u8]) -> Pack
         tcp_flags: None,
         sequence: 0,
         icmp_type: None,
+        payload_len: 0,
         fragment: false,
         payload,
     }
