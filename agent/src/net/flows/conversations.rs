@@ -25,6 +25,9 @@ use crate::net::recent::{Entry, Recent, Slot};
 /// A conversation is new again after so long without a packet.
 pub const IDLE: Duration = Duration::from_secs(60);
 
+/// So long the opener of a silent connection is known.
+pub(super) const CONNECTION: Duration = Duration::from_secs(15 * 60);
+
 const MOST_FLOWS: usize = 16_384;
 const MOST_CONVERSATIONS: usize = 8_192;
 
@@ -132,15 +135,16 @@ impl Conversations {
         networks: &Networks,
         now: Duration,
     ) -> Belonging {
-        let (slot, flow) = self.flow(seen, networks, now);
+        let (slot, flow, is_known) = self.flow(seen, networks, now);
         let is_new = is_told(flow.scope) && self.touch(seen, slot, &flow, now);
+        let is_handshake = seen.tcp_flags.is_none_or(|flags| flags.is_handshake());
         Belonging {
             direction: flow.direction,
             scope: flow.scope,
             service_port: service_port(seen, flow.direction),
             is_new,
             packets_before: flow.packets_before,
-            already_open: is_new && seen.tcp_flags.is_some_and(|flags| !flags.is_handshake()),
+            already_open: is_new && !is_known && !is_handshake,
             flow: slot,
             peer: flow.peer,
         }
@@ -202,7 +206,10 @@ impl Conversations {
     /// Returns how many flows and conversations it has looked at.
     pub(super) fn forget_silent(&mut self, now: Duration) -> usize {
         now.checked_sub(IDLE).map_or(0, |moment| {
-            self.flows.forget_before(moment) + self.open.forget_before(moment)
+            let flows = now
+                .checked_sub(CONNECTION)
+                .map_or(0, |moment| self.flows.forget_before(moment));
+            flows + self.open.forget_before(moment)
         })
     }
 
@@ -210,12 +217,13 @@ impl Conversations {
         self.flows.is_empty() && self.open.is_empty()
     }
 
+    /// Its flow, and whether that was known. A connection that was silent for a while is still the one that its SYN opened.
     #[inline]
-    fn flow(&mut self, seen: &Sighting, networks: &Networks, now: Duration) -> (Slot, Flow) {
+    fn flow(&mut self, seen: &Sighting, networks: &Networks, now: Duration) -> (Slot, Flow, bool) {
         if seen.icmp_type.is_some() {
             // An error notice and a ping between the same two are not of one scope.
             let flow = Flow::new(opener_of_icmp(seen), networks.scope(&seen.contact()));
-            return (Slot::default(), flow);
+            return (Slot::default(), flow, false);
         }
         let key = FiveTuple::new(seen);
         let slot = match self.newest {
@@ -226,17 +234,17 @@ impl Conversations {
         if let Some(slot) = slot
             && let Some(known) = self.flows.at_mut(slot)
             && !opens
-            && now.saturating_sub(known.last) < IDLE
+            && (seen.tcp_flags.is_some() || now.saturating_sub(known.last) < IDLE)
         {
             known.go_on(1, now);
             self.newest = Some((key, slot));
-            return (slot, known.value);
+            return (slot, known.value, true);
         }
         let all_seen = now >= self.all_seen_from;
         let flow = Flow::new(opener(seen, all_seen), networks.scope(&seen.contact()));
         let slot = self.flows.insert(key, flow, now);
         self.newest = Some((key, slot));
-        (slot, flow)
+        (slot, flow, false)
     }
 
     /// True when the conversation is new.

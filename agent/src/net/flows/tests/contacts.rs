@@ -129,11 +129,27 @@ fn a_conversation_is_new_again_after_a_minute_of_silence() {
     assert_eq!(again(&mut lab, 59_999), 0);
     assert_eq!(again(&mut lab, 119_998), 0);
     assert_eq!(again(&mut lab, 179_998), 1);
-    lab.time(500_000);
+    lab.time(1_100_000);
     assert_eq!(
         lab.flows.poll_timeout(),
         None,
         "nothing is left to wait for"
+    );
+}
+
+#[test]
+fn a_connection_that_goes_on_after_a_silence_was_opened_by_whom_it_was() {
+    let mut lab = Lab::new();
+    let syn = tcp("192.168.0.7:45000", "192.168.0.8:50000", SYN);
+    assert_eq!(lab.told(0, syn).len(), 1);
+    let told = lab.told(200_000, tcp("192.168.0.8:50000", "192.168.0.7:45000", ACK));
+    assert_eq!(
+        told.iter().map(line).collect::<Vec<_>>(),
+        ["egress 192.168.0.7:45000 > 192.168.0.8:50000"]
+    );
+    assert_eq!(
+        told[0].fields.lab.reason, None,
+        "it was seen from its beginning"
     );
 }
 
