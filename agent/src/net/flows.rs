@@ -210,7 +210,7 @@ impl Flows {
             self.tell_if_new(&seen, belonging, interface, now);
         }
         if hearing::is_worth_it(&packet, &seen, belonging.as_ref()) {
-            self.hear_names(&packet, &seen, belonging.as_ref(), now);
+            self.hear_names(&packet, &seen, belonging.as_ref(), (interface, now));
         }
     }
 

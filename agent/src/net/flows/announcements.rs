@@ -3,7 +3,8 @@
 //! An event waits at most [`PROGRAM_WAIT`] for the name of the program, and one about an internet peer also at most
 //! [`NAME_WAIT`] for the name of the peer; then it goes without. What the conversation itself says (TLS, QUIC, HTTP) is
 //! better than what is known of the address: where that may still come, it is waited for up to [`OWN_NAME_WAIT`]. More than
-//! [`BURST`] within [`WINDOW`] are not told one by one, but summed until the window is over. Before an event goes its scope is
+//! [`BURST`] within [`WINDOW`] are not told one by one, but summed until the window is over. One address serves many names: each
+//! that a conversation says is told once an interval, with a limit of its own, so that no flood of peers hides a name. Before an event goes its scope is
 //! looked at again: what has turned out to be infrastructure meanwhile (the broker, the agent's own connection to one whose address is not known yet) is dropped.
 
 mod limiter;
@@ -25,6 +26,7 @@ use super::{conversations::Conversation, protocols};
 use crate::net::{
     Moment,
     names::{Name, Names},
+    recent::Recent,
 };
 
 /// So long an event waits for the program's name.
@@ -34,6 +36,10 @@ pub const NAME_WAIT: Duration = Duration::from_secs(2);
 /// So long an event whose peer's address has a name waits for the one that the conversation itself may say.
 pub const OWN_NAME_WAIT: Duration = Duration::from_millis(500);
 
+/// So many names are told one by one within [`WINDOW`]; a page may take its parts from a hundred.
+const MOST_NAMED: usize = 200;
+/// So many names are known to have been told.
+const MOST_TOLD: usize = 4096;
 /// Of conversations that are not told by themselves so many are asked about within [`WINDOW`]; for the rest nobody asks.
 const MOST_ASKED: usize = 256;
 
@@ -112,8 +118,19 @@ struct Asking {
     count: usize,
 }
 
+/// What is to be done about a name that a conversation has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It goes with an event that waited for it.
+    Awaited,
+    /// It has been told in this interval, or will be.
+    Known,
+    /// No event says it: [`Announcements::add_named`].
+    New,
+}
+
 /// Conversations on their way to an event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Announcements {
     pending: BTreeMap<Ticket, Pending>,
     asked: BTreeMap<Ticket, Asked>,
@@ -121,6 +138,26 @@ pub(super) struct Announcements {
     next: u64,
     intranet: Limiter,
     internet: Limiter,
+    named: Limiter,
+    /// Names told with internet peers.
+    told: Recent<(IpAddr, String), ()>,
+    interval_start: Duration,
+}
+
+impl Default for Announcements {
+    fn default() -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            asking: Asking::default(),
+            next: 0,
+            intranet: Limiter::new(BURST),
+            internet: Limiter::new(BURST),
+            named: Limiter::new(MOST_NAMED),
+            told: Recent::new(MOST_TOLD),
+            interval_start: Duration::ZERO,
+        }
+    }
 }
 
 impl Announcements {
@@ -132,20 +169,44 @@ impl Announcements {
         owner: Option<Owner>,
         now: Moment,
     ) -> Option<Ticket> {
-        if !self.limiter(opening.scope).admit(&opening, now) {
-            return None;
-        }
-        let ticket = self.ticket();
-        self.pending.insert(
-            ticket,
-            Pending {
+        let is_admitted = self.limiter(opening.scope).admit(&opening, now);
+        is_admitted.then(|| {
+            self.wait(Pending {
                 opening,
                 since: now,
                 owner,
                 own_name: None,
-            },
-        );
-        Some(ticket)
+            })
+        })
+    }
+
+    /// Takes in a conversation that says another name of its peer than has been told. `None` when too many do.
+    pub(super) fn add_named(
+        &mut self,
+        opening: Opening,
+        owner: Option<Owner>,
+        name: Name,
+        now: Moment,
+    ) -> Option<Ticket> {
+        self.named.admit(&opening, now).then(|| {
+            self.wait(Pending {
+                opening,
+                since: now,
+                owner,
+                own_name: Some(name),
+            })
+        })
+    }
+
+    fn wait(&mut self, pending: Pending) -> Ticket {
+        let ticket = self.ticket();
+        self.pending.insert(ticket, pending);
+        ticket
+    }
+
+    /// An interval begins: names are told anew.
+    pub(super) fn begin_interval(&mut self, now: Duration) {
+        self.interval_start = now;
     }
 
     /// A question for the program of a conversation without an event of its own; `in_burst` is the scope of the burst whose
@@ -202,15 +263,34 @@ impl Announcements {
         Some(pending.opening.conversation)
     }
 
-    /// Takes in the peer's name as the conversation itself says it; the first stays. True where that was waited for.
-    pub(super) fn hear_name(&mut self, conversation: &Conversation, name: &Name) -> bool {
-        let mut pending = self.pending.values_mut();
-        let waiting = pending.find(|pending| pending.opening.conversation == *conversation);
-        waiting.is_some_and(|pending| {
-            let is_first = pending.own_name.is_none();
-            pending.own_name.get_or_insert_with(|| name.clone());
-            is_first
-        })
+    /// Takes in the peer's name as the conversation itself says it.
+    pub(super) fn hear_name(
+        &mut self,
+        conversation: &Conversation,
+        peer: IpAddr,
+        name: &Name,
+    ) -> Heard {
+        let of_peer = self
+            .pending
+            .values_mut()
+            .filter(|pending| pending.opening.peer() == peer);
+        let mut waiting = None;
+        for pending in of_peer {
+            match &pending.own_name {
+                Some(own) if own.domain == name.domain => return Heard::Known,
+                None if pending.opening.conversation == *conversation => waiting = Some(pending),
+                _ => {}
+            }
+        }
+        if let Some(pending) = waiting {
+            pending.own_name = Some(name.clone());
+            return Heard::Awaited;
+        }
+        let told = self.told.get_mut(&(peer, name.domain.clone()));
+        match told.is_some_and(|told| told.last >= self.interval_start) {
+            true => Heard::Known,
+            false => Heard::New,
+        }
     }
 
     /// Events that need not wait any longer.
@@ -222,6 +302,15 @@ impl Announcements {
     ) -> Vec<Occurrence> {
         let ready = |_: &Ticket, pending: &mut Pending| pending.due(names) <= now.uptime;
         let ready: Vec<_> = self.pending.extract_if(.., ready).collect();
+        for (_, pending) in &ready {
+            let peer = pending.opening.peer();
+            if pending.opening.scope == Scope::Internet
+                && let Some(name) = pending.own_name.as_ref().or_else(|| names.get(peer))
+            {
+                let told = (peer, name.domain.clone());
+                self.told.insert(told, (), pending.since.uptime);
+            }
+        }
         let told = ready
             .into_iter()
             .filter_map(|(_, pending)| pending.into_occurrence(names, networks));
@@ -229,6 +318,7 @@ impl Announcements {
         for (scope, limiter) in [
             (Scope::Intranet, &mut self.intranet),
             (Scope::Internet, &mut self.internet),
+            (Scope::Internet, &mut self.named),
         ] {
             told.extend(limiter.take_sum(scope, now));
         }
@@ -238,7 +328,7 @@ impl Announcements {
     /// When [`Announcements::release`] has something next, on the clock of [`Moment::uptime`].
     pub(super) fn next_due(&self, names: &Names) -> Option<Duration> {
         let pending = self.pending.values().map(|pending| pending.due(names));
-        let sums = [&self.intranet, &self.internet]
+        let sums = [&self.intranet, &self.internet, &self.named]
             .into_iter()
             .filter_map(Limiter::due);
         pending.chain(sums).min()

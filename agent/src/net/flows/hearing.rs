@@ -11,8 +11,13 @@ use labwatch_contract::{
     scope::{Scope, protocol},
 };
 
-use super::{Flows, conversations::Belonging, sighting::Sighting};
-use crate::net::{Moment, names, packet::Packet, surroundings::files::TimeServer};
+use super::{Flows, announcements::Heard, conversations::Belonging, sighting::Sighting};
+use crate::net::{
+    Moment,
+    names::{self, Name},
+    packet::Packet,
+    surroundings::files::TimeServer,
+};
 
 /// Port of DNS.
 const DNS: u16 = 53;
@@ -56,7 +61,7 @@ impl Flows {
         packet: &Packet<'_>,
         seen: &Sighting,
         belonging: Option<&Belonging>,
-        now: Moment,
+        (interface, now): (u32, Moment),
     ) {
         let mut is_news = false;
         for heard in self.listener.hear(packet, now.uptime) {
@@ -66,8 +71,7 @@ impl Flows {
             }
             match (heard.name.source, belonging) {
                 (NameSource::Sni | NameSource::Quic | NameSource::Http, Some(belonging)) => {
-                    let conversation = belonging.conversation(seen);
-                    is_news |= self.announcements.hear_name(&conversation, &heard.name);
+                    is_news |= self.hear_own_name(seen, belonging, &heard.name, (interface, now));
                 }
                 (NameSource::Dns, _) => self.notice_time_server(heard.ip, &heard.name.domain),
                 _ => {}
@@ -77,6 +81,22 @@ impl Flows {
         if is_news {
             self.release(now);
         }
+    }
+
+    /// Of what a conversation says of its peer; true where an event waited for it.
+    fn hear_own_name(
+        &mut self,
+        seen: &Sighting,
+        belonging: &Belonging,
+        name: &Name,
+        (interface, now): (u32, Moment),
+    ) -> bool {
+        let conversation = belonging.conversation(seen);
+        let heard = self.announcements.hear_name(&conversation, seen.peer, name);
+        if heard == Heard::New && belonging.scope == Scope::Internet {
+            self.tell_named(seen, belonging, name.clone(), (interface, now));
+        }
+        heard == Heard::Awaited
     }
 
     fn notice_time_server(&mut self, ip: IpAddr, domain: &str) {

@@ -39,6 +39,7 @@ impl Flows {
                 .collect();
         }
         self.interval_start = now;
+        self.announcements.begin_interval(now.uptime);
         report::occurrences(traffic)
             .into_iter()
             .for_each(|one| self.tell(one));

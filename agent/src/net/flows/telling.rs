@@ -17,7 +17,7 @@ use super::{
     Flows, Output, Owner, Socket, announcements::Opening, conversations::Belonging, hearing,
     sighting::Sighting,
 };
-use crate::net::Moment;
+use crate::net::{Moment, names::Name};
 
 /// A peer's name is not looked up again before this.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(600);
@@ -74,6 +74,24 @@ impl Flows {
             // Nobody is asked, so it may be complete. What waits is not gone through for each that begins.
             None => self.release(now),
         }
+    }
+
+    /// A conversation says another name of its peer than has been told in this interval.
+    pub(super) fn tell_named(
+        &mut self,
+        seen: &Sighting,
+        belonging: &Belonging,
+        name: Name,
+        (interface, now): (u32, Moment),
+    ) {
+        let socket = socket(seen, belonging.direction, interface);
+        let owner = socket.is_none().then_some(Owner::Unknown);
+        let opening = opening(seen, belonging);
+        let ticket = self.announcements.add_named(opening, owner, name, now);
+        let question = ticket
+            .zip(socket)
+            .map(|(ticket, socket)| Output::FindOwner(ticket, socket));
+        self.outputs.extend(question);
     }
 
     /// Where the broker runs on this very PC, those who come to it are infrastructure as well.

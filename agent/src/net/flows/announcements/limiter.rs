@@ -22,8 +22,9 @@ const MOST_LISTED: usize = 100;
 const MOST_PROGRAMS: usize = 16;
 
 /// Counts what is told one by one, and sums what is beyond.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Limiter {
+    most: usize,
     told: VecDeque<Duration>,
     sum: Option<Sum>,
 }
@@ -35,6 +36,15 @@ struct Sum {
 }
 
 impl Limiter {
+    /// Tells at most so many within [`WINDOW`].
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            told: VecDeque::new(),
+            sum: None,
+        }
+    }
+
     pub(super) fn admit(&mut self, opening: &Opening, now: Moment) -> bool {
         while self
             .told
@@ -43,7 +53,7 @@ impl Limiter {
         {
             self.told.pop_front();
         }
-        if self.told.len() < BURST {
+        if self.told.len() < self.most {
             self.told.push_back(now.uptime);
             return true;
         }

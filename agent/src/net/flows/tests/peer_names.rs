@@ -120,6 +120,54 @@ fn what_a_conversation_says_itself_is_better_than_what_is_known_of_its_address()
     assert_eq!(server.name.as_deref(), Some("exam.example"));
 }
 
+/// A connection from this port that says this name (12 letters), and what is told of it.
+fn connection(lab: &mut Lab, ms: u64, port: u16, name: &str) -> Vec<Occurrence> {
+    assert_eq!(name.len(), 12);
+    let mut payload = HELLO.to_vec();
+    let at = payload
+        .windows(12)
+        .position(|at| at == b"exam.example")
+        .unwrap();
+    payload[at..at + 12].copy_from_slice(name.as_bytes());
+    let own = format!("192.168.0.7:{port}");
+    let mut told = lab.told(ms, tcp(&own, "203.0.113.5:443", SYN));
+    let hello = Packet {
+        payload: payload.leak(),
+        ..tcp(&own, "203.0.113.5:443", ACK)
+    };
+    told.extend(lab.told(ms + 1, hello));
+    told
+}
+
+fn domains(told: &[Occurrence]) -> Vec<&str> {
+    told.iter().filter_map(|one| domain(one).0).collect()
+}
+
+#[test]
+fn each_name_that_one_address_serves_is_told_once_an_interval() {
+    let mut lab = Lab::new();
+    let told = connection(&mut lab, 10, 40_001, "exam.example");
+    assert_eq!(domains(&told), ["exam.example"]);
+    let told = connection(&mut lab, 20, 40_002, "chat.example");
+    assert_eq!(domains(&told), ["chat.example"]);
+    assert_eq!(connection(&mut lab, 30, 40_003, "exam.example"), []);
+    assert_eq!(connection(&mut lab, 40, 40_004, "chat.example"), []);
+    lab.report(1000);
+    let told = connection(&mut lab, 1010, 40_005, "chat.example");
+    assert_eq!(domains(&told), ["chat.example"]);
+}
+
+#[test]
+fn no_flood_of_peers_hides_a_name() {
+    let mut lab = Lab::new();
+    for peer in 0..9000_u32 {
+        let peer = std::net::Ipv4Addr::from(0x0808_0000 + peer);
+        lab.told(1, udp("192.168.0.7:5000", &format!("{peer}:9")));
+    }
+    let told = connection(&mut lab, 10, 40_001, "chat.example");
+    assert_eq!(domains(&told), ["chat.example"]);
+}
+
 #[test]
 fn a_conversation_that_says_nothing_is_told_by_the_name_of_its_address() {
     let mut lab = Lab::new();
