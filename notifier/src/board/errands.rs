@@ -37,12 +37,8 @@ impl Board {
             return None;
         }
         let post = (!self.waiting.is_empty()).then(|| self.budget.ready_at());
-        let times = [
-            post,
-            self.settles,
-            Some(self.next_mark),
-            Some(self.next_sweep),
-        ];
+        let mark = self.settles.is_none().then_some(self.next_mark);
+        let times = [post, self.settles, mark, Some(self.next_sweep)];
         times.into_iter().flatten().min()
     }
 

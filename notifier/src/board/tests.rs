@@ -75,6 +75,16 @@ fn posted(minutes: i64) -> Message {
 }
 
 #[test]
+fn while_the_broker_repeats_what_it_retains_there_is_nothing_to_wake_for() {
+    let mut board = board();
+    assert_eq!(board.poll_timeout(), Some(SETTLE));
+    assert!(board.settle(SETTLE).is_some());
+    let mark = board.handle_timeout(SETTLE, at(0), Vec::new);
+    assert_eq!(mark.len(), 1);
+    assert!(board.poll_timeout() > Some(SETTLE));
+}
+
+#[test]
 fn a_told_incident_is_retained_under_its_id() {
     let mut board = board();
     assert_eq!(board.admit(&alert(0), seconds(1)), Admission::Tell);
