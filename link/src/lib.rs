@@ -8,10 +8,6 @@
 //! | [`service`] | signals, grace period, logging, systemd, exit codes |
 
 pub mod backoff;
-#[expect(
-    clippy::disallowed_methods,
-    reason = "shell: reads the clock and the signals of a service"
-)]
 pub mod service;
 #[expect(
     clippy::disallowed_methods,

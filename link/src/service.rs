@@ -15,8 +15,10 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use sd_notify::NotifyState;
 use tokio::{
+    runtime::{Builder, LocalOptions},
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, Interval, MissedTickBehavior, interval, timeout_at},
+    task::{JoinHandle, spawn_local},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -54,7 +56,7 @@ pub fn run<S, F>(
     start: impl FnOnce(S, CancellationToken) -> F,
 ) -> ExitCode
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<()>> + 'static,
 {
     let mut problems = Problems::default();
     let filter = problems.check("--log", EnvFilter::try_new(format!("{QUIET},{}", args.log)));
@@ -100,32 +102,35 @@ fn log_to_stderr(filter: EnvFilter) {
 
 fn serve<S, F>(settings: S, start: impl FnOnce(S, CancellationToken) -> F) -> anyhow::Result<()>
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<()>> + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
-        .build()
+        .build_local(LocalOptions::default())
         .context("the runtime cannot start")?;
     let stop = CancellationToken::new();
-    let result = runtime.block_on(async { attend(start(settings, stop.clone()), stop).await });
+    let result = runtime.block_on(async {
+        // A task of its own: what wakes it need not look at the signals, nor park in between.
+        let service = spawn_local(start(settings, stop.clone()));
+        attend(service, stop).await
+    });
     // A thread that hangs in a foreign call (a name server, a dead mount) must not keep the service from ending.
     runtime.shutdown_background();
     result
 }
 
-/// Polls the service, feeds the watchdog, and passes signals on.
+/// Waits for the service, feeds the watchdog, and passes signals on.
 async fn attend(
-    service: impl Future<Output = anyhow::Result<()>>,
+    mut service: JoinHandle<anyhow::Result<()>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be watched")?;
     let mut watchdog = watchdog();
-    tokio::pin!(service);
     loop {
         tokio::select! {
-            result = &mut service => return result,
+            ended = &mut service => return ended.context("the service failed")?,
             name = either(&mut terminate, &mut interrupt) => {
                 info!("{name}: ending");
                 break;
@@ -135,8 +140,10 @@ async fn attend(
     }
     stop.cancel();
     notify(&[NotifyState::Stopping]);
-    let end = timeout_at(Instant::now() + GRACE, service).await;
-    end.unwrap_or_else(|_| anyhow::bail!("did not end within {} s", GRACE.as_secs_f32()))
+    match timeout(GRACE, service).await {
+        Ok(ended) => ended.context("the service failed")?,
+        Err(_) => anyhow::bail!("did not end within {} s", GRACE.as_secs_f32()),
+    }
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

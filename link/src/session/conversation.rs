@@ -185,6 +185,7 @@ impl Conversation {
                     retain,
                 });
                 let nobody_listens = tokio::select! {
+                    biased;
                     sent = session.incoming.send(message) => sent.is_err(),
                     () = self.stop.cancelled() => false,
                 };
