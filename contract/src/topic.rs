@@ -125,11 +125,11 @@ fn parse_alert(rest: &str) -> Result<Topic, TopicError> {
 
 fn parse_address(text: &str) -> Result<IpAddr, TopicError> {
     let address: IpAddr = text.parse().map_err(|_| TopicError::NoAddress)?;
-    let canonical = address.to_canonical();
-    if canonical.to_string() == text {
-        Ok(canonical)
-    } else {
-        Err(TopicError::NoAddress)
+    // Of an IPv4 address only the one way is read; of an IPv6 one there are many.
+    match address {
+        IpAddr::V4(_) => Ok(address),
+        IpAddr::V6(_) if address.to_canonical().to_string() == text => Ok(address),
+        IpAddr::V6(_) => Err(TopicError::NoAddress),
     }
 }
 

@@ -82,6 +82,9 @@ impl Rulebook {
     /// The seat of a PC: by its address, else its MAC, else its name.
     #[must_use]
     pub fn seat(&self, address: IpAddr, host: &Host) -> Option<&Seat> {
+        if self.policy.seats.is_empty() {
+            return None;
+        }
         let by_mac = || self.by_mac.get(&host.mac.as_deref()?.to_lowercase());
         let by_name = || self.by_name.get(&host.name.to_lowercase());
         let index = self.by_ip.get(&address).or_else(by_mac).or_else(by_name)?;

@@ -191,14 +191,12 @@ impl Rules {
         self.meet(address, &health.host);
         let mut findings = self.identities.handle_host(address, &health.host, at);
         findings.extend(self.sits(address, &health.host, at));
-        let verdicts = self
-            .pcs
-            .get_mut(&address)
-            .map(|pc| pc.condition.handle(&health.lab, at));
-        let host = self.host(address);
+        let pc = self.pcs.get_mut(&address);
+        let verdicts = pc.map(|pc| pc.condition.handle(&health.lab, at));
         findings.extend(verdicts.into_iter().flatten().map(|verdict| {
+            let host = self.host(address);
             let message = format!("{}: {}", who(&host), verdict.text);
-            verdict.into_finding(host.clone(), message, at)
+            verdict.into_finding(host, message, at)
         }));
         self.admit(findings, at)
     }

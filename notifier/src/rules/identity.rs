@@ -126,25 +126,18 @@ impl Identities {
             return Vec::new();
         }
         let mut findings: Vec<Finding> = self.elsewhere(address, host, at).into_iter().collect();
-        let entry = Entry {
-            id: host.id.clone(),
-            boot: host.boot.id.clone(),
-            mac: host.mac.clone(),
-            heard: at,
-            left: false,
-            journal: None,
-        };
         if let Some(known) = self.by_address.get_mut(&address) {
-            findings.extend(known.compare(entry, address, host));
+            findings.extend(known.compare(address, host, at));
         } else if self.by_address.len() < MOST {
-            self.by_address.insert(address, entry);
+            self.by_address.insert(address, Entry::new(host, at));
         }
         findings
     }
 
     fn elsewhere(&mut self, address: IpAddr, host: &Host, at: Timestamp) -> Option<Finding> {
-        if !self.by_id.contains_key(&host.id) {
-            if self.by_id.len() < MOST {
+        let is_full = self.by_id.len() >= MOST;
+        let Some(known) = self.by_id.get_mut(&host.id) else {
+            if !is_full {
                 let moves = VecDeque::new();
                 let here = Whereabouts {
                     now: address,
@@ -153,8 +146,7 @@ impl Identities {
                 self.by_id.insert(host.id.clone(), here);
             }
             return None;
-        }
-        let known = self.by_id.get_mut(&host.id)?;
+        };
         if known.now == address {
             return None;
         }
@@ -189,21 +181,31 @@ impl Identities {
 const MOST_MOVES: usize = 16;
 
 impl Entry {
+    fn new(host: &Host, heard: Timestamp) -> Self {
+        Self {
+            id: host.id.clone(),
+            boot: host.boot.id.clone(),
+            mac: host.mac.clone(),
+            heard,
+            left: false,
+            journal: None,
+        }
+    }
+
     /// What is new, and takes it in.
-    fn compare(&mut self, newer: Self, address: IpAddr, host: &Host) -> Option<Finding> {
-        let at = newer.heard;
+    fn compare(&mut self, address: IpAddr, host: &Host, at: Timestamp) -> Option<Finding> {
         let quiet = at.since(self.heard);
-        let found = if self.id != newer.id {
+        let found = if self.id != host.id {
             let text = format!(
                 "another PC under this address: machine id {:.8} with {}, a moment ago {:.8} with {}",
-                harmless(&newer.id),
-                card(newer.mac.as_deref()),
+                harmless(&host.id),
+                card(host.mac.as_deref()),
                 harmless(&self.id),
                 card(self.mac.as_deref())
             );
             let conflict = !self.left && quiet < STILL_THERE;
             conflict.then(|| finding(OTHER_PC, Severity::Warning, (address, host), &text, at))
-        } else if self.boot != newer.boot && !newer.boot.is_empty() {
+        } else if self.boot != host.boot.id && !host.boot.id.is_empty() {
             let severity = if self.left {
                 Severity::Info
             } else {
@@ -216,7 +218,7 @@ impl Entry {
             self.left = false;
             return None;
         };
-        *self = newer;
+        *self = Self::new(host, at);
         found
     }
 
