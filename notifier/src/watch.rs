@@ -1,5 +1,7 @@
 //! The service: takes messages from the broker, tells alerts to console and desktop, until it is told to stop.
 
+mod alarm;
+mod beats;
 mod board;
 mod policy;
 
@@ -7,6 +9,7 @@ use std::{
     env,
     io::{IsTerminal as _, stdout},
     net::IpAddr,
+    pin::pin,
     time::Duration,
 };
 
@@ -22,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use self::{alarm::Alarm, beats::Beats};
 use crate::{
     board::{Admission, Board},
     command::{Command, command},
     console::Console,
-    desktop::{Desktop, desktop, until},
+    desktop::{Desktop, desktop},
     inbox::Inbox,
     incidents::{Incidents, Notice},
     line::Style,
@@ -85,6 +89,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         incidents: Incidents::default(),
         board: Board::new(settings.connection.root),
         policy: None,
+        beats: Beats::default(),
         publisher,
         asker,
         muted: 0,
@@ -144,7 +149,9 @@ struct Watch {
     incidents: Incidents,
     board: Board,
     /// The policy file, and when it is looked at again.
-    policy: Option<(Source, Instant)>,
+    policy: Option<(Source, Duration)>,
+    /// Heartbeats that have not been read yet.
+    beats: Beats,
     publisher: Publisher,
     asker: Asker,
     /// Alerts that were not shown because staff muted them, since that was last logged.
@@ -160,7 +167,7 @@ impl Watch {
         let now = self.now();
         self.inbox.expect(expected, now);
         if let Some((source, policy)) = policy {
-            self.policy = Some((source, Instant::now() + LOOK_EVERY));
+            self.policy = Some((source, now + LOOK_EVERY));
             self.set_policy(policy);
         }
     }
@@ -173,10 +180,11 @@ impl Watch {
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let closed = self.console.closed();
+        let (mut closed, mut stopped) = (pin!(closed.cancelled()), pin!(stop.cancelled()));
         let no_popups = self.desktop.is_none();
+        let mut alarm = Alarm::default();
         loop {
-            let wake = self.poll_timeout();
-            let look = self.policy.as_ref().map(|(_, look)| *look);
+            alarm.set(self.poll_timeout().map(|wake| self.start + wake));
             tokio::select! {
                 message = sources.incoming.recv() => match message {
                     Some(message) => self.take(message),
@@ -187,15 +195,12 @@ impl Watch {
                     Probed::Answered(address) => self.inbox.silence.answered(address),
                 },
                 Some(incident) = sources.seen.recv() => self.seen(&incident),
-                () = until(wake.map(|wake| self.start + wake)) => {
-                    self.wake(sources.incoming.len() > INCOMING / 2);
-                }
-                () = until(look) => self.look(),
+                () = alarm.rings() => self.wake(sources.incoming.len() > INCOMING / 2),
                 Some(ended) = tasks.join_next() => ended.context("a task failed")??,
-                () = closed.cancelled(), if no_popups => {
+                () = &mut closed, if no_popups => {
                     bail!("stdout is closed and there are no pop-ups: nobody can be told");
                 }
-                () = stop.cancelled() => return Ok(()),
+                () = &mut stopped => return Ok(()),
             }
         }
     }
@@ -205,12 +210,34 @@ impl Watch {
             self.incidents.poll_timeout(),
             self.inbox.silence.poll_timeout(),
             self.board.poll_timeout(),
+            self.policy.as_ref().map(|(_, look)| *look),
+            self.beats.poll_timeout(),
         ];
         times.into_iter().flatten().min()
     }
 
     fn take(&mut self, incoming: Incoming) {
         let (at, now) = (at(), self.now());
+        match incoming {
+            Incoming::Message(message) if self.beats.takes(&message) => {
+                self.beats.hold(message, at, now);
+            }
+            other => {
+                self.read_beats();
+                self.read(other, at, now);
+            }
+        }
+    }
+
+    /// Reads the heartbeats that have waited, in the order they came.
+    fn read_beats(&mut self) {
+        for (message, at, now) in self.beats.release() {
+            self.read(Incoming::Message(message), at, now);
+        }
+    }
+
+    /// What came, and when.
+    fn read(&mut self, incoming: Incoming, at: Timestamp, now: Duration) {
         let findings = match incoming {
             Incoming::Connected(_) => {
                 self.board.connected(now);
@@ -239,7 +266,9 @@ impl Watch {
 
     /// What is due; `behind` when more messages wait than can be read at once, so that nobody can be called silent.
     fn wake(&mut self, behind: bool) {
+        self.read_beats();
         let (at, now) = (at(), self.now());
+        self.look(at, now);
         if behind {
             self.inbox.silence.paused(now);
         }

@@ -1,20 +1,21 @@
 //! The policy file while the notifier runs: looked at, taken or refused, and published.
 
-use labwatch_contract::{policy::Policy, topic::Topic};
-use tokio::time::Instant;
+use std::time::Duration;
+
+use labwatch_contract::{policy::Policy, time::Timestamp, topic::Topic};
 use tracing::{info, warn};
 
 use super::{Watch, at};
 use crate::{board::message_of, policy::source::LOOK_EVERY, rules};
 
 impl Watch {
-    /// Looks whether the policy file has changed.
-    pub(super) fn look(&mut self) {
-        let (at, now) = (at(), self.now());
-        let Some((source, look)) = &mut self.policy else {
+    /// Looks whether the policy file has changed, when that is due.
+    pub(super) fn look(&mut self, at: Timestamp, now: Duration) {
+        let due = self.policy.as_mut().filter(|(_, look)| *look <= now);
+        let Some((source, look)) = due else {
             return;
         };
-        *look = Instant::now() + LOOK_EVERY;
+        *look = now + LOOK_EVERY;
         let finding = match source.look() {
             None => return,
             Some(Ok(policy)) => {
