@@ -229,7 +229,7 @@ impl<'a> Inbound<'a> {
         let mut granted = Vec::with_capacity(filters.len());
         let mut opened = Vec::new();
         for (filter, qos) in filters {
-            let subscription = self.open(&filter).await?;
+            let subscription = self.open(&filter, opened.len()).await?;
             granted.push(subscription.as_ref().map(|_| qos));
             opened.extend(subscription.map(|subscription| (filter, qos, subscription)));
         }
@@ -246,13 +246,23 @@ impl<'a> Inbound<'a> {
         Ok(())
     }
 
-    /// Opens a subscription, or refuses the filter.
-    async fn open(&mut self, filter: &str) -> Result<Option<(Subscription, Vec<Retained>)>, End> {
+    /// Opens a subscription, or refuses the filter. `opened` more than `filters` knows of are open already, for the
+    /// same SUBSCRIBE, perhaps with one filter over and over.
+    async fn open(
+        &mut self,
+        filter: &str,
+        opened: usize,
+    ) -> Result<Option<(Subscription, Vec<Retained>)>, End> {
         let is_staff = self.guest.who.is_staff();
         let most = if is_staff {
             MAX_FILTERS_STAFF
         } else {
             MAX_FILTERS_PC
+        };
+        // One that is known already is replaced.
+        let held = match self.filters.contains_key(filter) {
+            true => 0,
+            false => self.filters.len(),
         };
         let why = match access::allows(
             &self.front.root,
@@ -260,9 +270,7 @@ impl<'a> Inbound<'a> {
             Deed::Subscribe { filter },
         ) {
             Err(refusal) => refusal.to_string(),
-            Ok(()) if self.filters.len() >= most && !self.filters.contains_key(filter) => {
-                format!("it has {most} subscriptions")
-            }
+            Ok(()) if held + opened >= most => format!("it has {most} subscriptions"),
             Ok(()) => match self.front.exchange.subscribe(filter, is_staff).await {
                 Ok(opened) => return Ok(Some(opened)),
                 Err(SubscribeError::Gone(gone)) => return Err(gone.into()),

@@ -87,6 +87,24 @@ async fn a_foreign_subscription_is_refused_and_an_own_one_granted() {
 }
 
 #[tokio::test]
+async fn one_subscribe_with_thousands_of_filters_gets_no_more_than_the_limit() {
+    let broker = TestBroker::start(settings()).await;
+    let mut pc = broker.client(2, "agent").await;
+    let own = [&b"\0\x11lab/127.0.0.2/ack"[..], &[1]].concat();
+    let body = [&[0, 9][..], &own.repeat(12_000)].concat();
+    for _ in 0..2 {
+        pc.send(&packet(SUBSCRIBE, &body)).await;
+        let (first, answer) = pc.next().await.unwrap();
+        let granted = answer[2..].iter().filter(|code| **code == 1).count();
+        assert_eq!((first, answer.len(), granted), (SUBACK, 12_002, 8));
+    }
+    let mut staff = broker.client(1, "").await;
+    staff.publish("lab/127.0.0.2/ack", b"once", false).await;
+    assert_eq!(pc.message().await.payload, b"once");
+    pc.expect_nothing().await;
+}
+
+#[tokio::test]
 async fn a_thousand_retained_topics_reach_a_new_wildcard_subscriber() {
     let broker = TestBroker::start(settings()).await;
     let mut early = broker.reader("lab/#").await;
