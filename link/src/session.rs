@@ -7,7 +7,8 @@
 //!
 //! Each connection is a fresh client: nothing of rumqttc's own queues outlives it, so what was in flight when
 //! it broke is lost here and must be sent again by whoever keeps a journal. Messages that wait in the
-//! [`Publisher`]'s queue go out on the next connection. Filters are subscribed again on every ConnAck.
+//! [`Publisher`]'s queue go out on the next connection. Filters are subscribed again on every ConnAck; if one is
+//! refused, the connection is given up like a broken one.
 //! At the end the queue is emptied, the farewell published and DISCONNECT sent, all within [`FAREWELL`].
 //!
 //! An unread queue of incoming messages stops the reading of the socket: the broker sees a slow client.

@@ -11,14 +11,18 @@ use std::{
 
 use clap::Parser as _;
 use labwatch_broker::settings::{Args, Settings};
-use labwatch_link::settings::Problems;
+use labwatch_link::{
+    session::{Incoming, SessionSettings, session},
+    settings::{BrokerArgs, Problems},
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
 
 use crate::mqtt::*;
 
@@ -92,6 +96,44 @@ async fn tls_works_while_other_handshakes_hang() {
     pc.publish("lab/127.0.0.2/usb", b"over TLS", false).await;
     assert_eq!(client.message().await.payload, b"over TLS");
     garbage.expect_end().await;
+}
+
+#[derive(clap::Parser)]
+struct LinkCli {
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+#[tokio::test]
+async fn a_session_whose_filter_is_refused_says_so_and_tries_again() {
+    let strangers = Settings {
+        is_staff_address: |_| false,
+        ..settings()
+    };
+    let broker = TestBroker::start(strangers).await;
+    let url = format!("mqtt://{}", broker.address);
+    let args = LinkCli::parse_from(["test", "--broker", &url]).broker;
+    let settings = SessionSettings {
+        connection: args.read(&mut Problems::default()).unwrap(),
+        client_id: "no staff".to_owned(),
+        filters: vec!["lab/#".to_owned()],
+        outgoing_queue: 1,
+        incoming_queue: 8,
+    };
+    let stop = CancellationToken::new();
+    let (session, _publisher, mut incoming) = session(settings, (), stop.clone());
+    let running = tokio::spawn(session.run());
+    for _ in 0..2 {
+        let next = timeout(PATIENCE, incoming.recv()).await.unwrap();
+        assert!(matches!(next, Some(Incoming::Connected(_))), "{next:?}");
+        let next = timeout(PATIENCE, incoming.recv()).await.unwrap();
+        let Some(Incoming::Disconnected { reason }) = next else {
+            panic!("{next:?}");
+        };
+        assert!(reason.contains("refuses a subscription"), "{reason}");
+    }
+    stop.cancel();
+    timeout(PATIENCE, running).await.unwrap().unwrap();
 }
 
 #[test]
@@ -169,7 +211,7 @@ async fn mosquittos_tools_publish_and_subscribe() {
             &["-q", "1", "-t", topic, "-m", &message],
         );
         assert!(finish(pc).await.status.success());
-        let soon = tokio::time::timeout(Duration::from_millis(100), &mut watch);
+        let soon = timeout(Duration::from_millis(100), &mut watch);
         if let Ok(seen) = soon.await {
             break seen.unwrap();
         }

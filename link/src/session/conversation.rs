@@ -17,7 +17,7 @@ use rumqttc::{
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::{Connected, FAREWELL, Incoming, Message, Presence, Session, address_lost};
 
@@ -27,6 +27,9 @@ const WINDOW: usize = 32;
 pub(super) const REQUESTS: usize = WINDOW + 4;
 /// DISCONNECT goes out after it, PUBACKs or not; and nobody waits longer for DISCONNECT to be written.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why a connection is given up on which a filter was refused.
+const REFUSED: &str = "the broker refuses a subscription: is the user name right, is this the server itself, are there too many?";
 
 /// How a connection ended.
 pub(super) enum Ended {
@@ -162,11 +165,11 @@ impl Conversation {
                 self.desk.unacknowledged = self.desk.unacknowledged.saturating_sub(1);
             }
             Event::Incoming(Packet::SubAck(ack))
-                if ack.return_codes.contains(&SubscribeReasonCode::Failure) =>
+                if ack.return_codes.contains(&SubscribeReasonCode::Failure)
+                    && self.desk.leaving.is_none() =>
             {
-                error!(
-                    "the broker refuses a subscription: is the user name right, is this the server itself?"
-                );
+                // Connected and deaf would look like a lab in which nothing happens.
+                return ControlFlow::Break(Ended::Broken(REFUSED.into()));
             }
             Event::Incoming(Packet::Publish(publish)) => {
                 // A broker that has much to say answers a ping after all of it. What it says proves that it lives.
