@@ -209,7 +209,10 @@ impl<P: Presence> Session<P> {
     /// Keeps the session up. Never fails: what goes wrong is logged once and tried again.
     pub async fn run(mut self) {
         let mut backoff = Backoff::default();
+        // Attempts since there was a connection; each takes the next address of the broker's name.
         let mut attempt = 0;
+        // Whether the log knows that there is none.
+        let mut told = false;
         while !self.stop.is_cancelled() && !self.incoming.is_closed() {
             let began = Instant::now();
             let ended = self.connect_once(attempt).await;
@@ -220,15 +223,18 @@ impl<P: Presence> Session<P> {
                 Ok(Ended::InOrder) => break,
                 Ok(Ended::Broken(reason)) => {
                     warn!("connection to the broker lost: {reason}");
-                    attempt = 0;
+                    (attempt, told) = (0, true);
                     let _ = self.incoming.send(Incoming::Disconnected { reason }).await;
                 }
-                Err(reason) if attempt == 0 => {
-                    warn!("no connection to the broker, trying on: {reason}")
+                Err(reason) => {
+                    match told {
+                        false => warn!("no connection to the broker, trying on: {reason}"),
+                        true => debug!("no connection to the broker: {reason}"),
+                    }
+                    attempt += 1;
+                    told = true;
                 }
-                Err(reason) => debug!("no connection to the broker: {reason}"),
             }
-            attempt += 1;
             tokio::select! {
                 () = sleep(backoff.wait(fastrand::f64())) => {}
                 () = self.stop.cancelled() => {}
@@ -263,7 +269,9 @@ impl<P: Presence> Session<P> {
             ca,
             ..
         } = &self.settings.connection;
-        // With TLS the certificate is checked against the name; without, the address that `route` chose is used.
+        // With TLS the certificate is checked against the name, and rumqttc takes the first of its addresses that
+        // answers. If that is another than `route` chose, the will may be of another address than ours: the broker
+        // refuses it, and the next attempt chooses the next address. Without TLS the address is the chosen one.
         let host = if broker.tls {
             broker.host.clone()
         } else {
