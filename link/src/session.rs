@@ -244,22 +244,28 @@ impl<P: Presence> Session<P> {
 
     /// One connection, from the look-up of the name to its end; an error when it never came to be.
     async fn connect_once(&mut self, attempt: usize) -> Result<Ended, String> {
+        let stop = self.stop.clone();
+        let opened = tokio::select! {
+            opened = self.open(attempt) => opened?,
+            () = stop.cancelled() => return Ok(Ended::InOrder),
+        };
+        info!(
+            "connected to the broker at {}",
+            self.settings.connection.broker
+        );
+        Ok(opened.run(self).await)
+    }
+
+    async fn open(&mut self, attempt: usize) -> Result<Conversation, String> {
         let connection = route(&self.settings.connection.broker, attempt)
             .await
             .map_err(|error| error.to_string())?;
         let (client, events) = self.client(&connection);
         let mut conversation = Conversation::new(client, events, connection, self.stop.clone());
-        let stop = self.stop.clone();
-        let opened = tokio::select! {
-            opened = conversation.open() => opened,
-            () = stop.cancelled() => return Ok(Ended::InOrder),
-        };
-        opened.map_err(|error| error.to_string())?;
-        info!(
-            "connected to the broker at {}",
-            self.settings.connection.broker
-        );
-        Ok(conversation.run(self).await)
+        match conversation.open().await {
+            Ok(()) => Ok(conversation),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn client(&mut self, connection: &Connected) -> (AsyncClient, EventLoop) {

@@ -1,4 +1,4 @@
-//! Names of brokers, looked up in a network namespace with an /etc of its own.
+//! Names of brokers, looked up in a network namespace with an /etc of its own: several addresses, and a server that hangs.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use labwatch_link::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     sync::mpsc,
     task::JoinHandle,
     time::timeout,
@@ -114,4 +114,25 @@ async fn after_a_loss_the_first_address_of_the_name_is_tried_first() {
         }
     }
     assert_eq!(brokers, [brokers[0]; 3]);
+}
+
+#[tokio::test]
+async fn a_session_whose_name_server_hangs_still_ends_at_once() {
+    let resolv = "nameserver 127.0.0.1\noptions timeout:12 attempts:1\n";
+    if !is_inside(
+        "a_session_whose_name_server_hangs_still_ends_at_once",
+        "",
+        resolv,
+    ) {
+        return;
+    }
+    let silent = UdpSocket::bind("127.0.0.1:53").await.unwrap();
+    let stop = CancellationToken::new();
+    let (running, _incoming) = start("mqtt://lab-server", &stop);
+    let mut question = [0; 512];
+    let asked = timeout(LIMIT, silent.recv(&mut question));
+    asked.await.unwrap().unwrap();
+    stop.cancel();
+    let ended = timeout(Duration::from_secs(5), running).await;
+    ended.expect("it waits for the name server").unwrap();
 }
