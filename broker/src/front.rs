@@ -30,7 +30,7 @@ use crate::{
     packet::Login,
     password::StaffPasswords,
     probe::Probe,
-    quota::Accounts,
+    quota::{Accounts, Wait},
     registry::Registry,
     settings::Settings,
 };
@@ -60,7 +60,7 @@ pub(crate) struct Front {
 
 impl Front {
     /// Books a packet of a PC; how long to wait before the next is read.
-    pub(crate) fn spend(&self, address: IpAddr, bytes: usize) -> Duration {
+    pub(crate) fn spend(&self, address: IpAddr, bytes: usize) -> Wait {
         self.accounts().spend(address, bytes, now())
     }
 

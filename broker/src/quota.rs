@@ -2,7 +2,7 @@
 //!
 //! Owns a book of accounts: connections are counted, messages and bytes are drawn from token buckets. A bucket
 //! may go into debt, and the answer is how long to wait until the debt is paid; so a burst passes, a flood is
-//! slowed to the rate, and the caller ends whoever stays over it. Staff is not booked here. Bounded: accounts
+//! slowed to the rate, and the caller ends whoever stays over that of his own address. Staff is not booked here. Bounded: accounts
 //! that have nothing to say are forgotten, and beyond 65,536 of them no stranger is let in.
 
 use std::{
@@ -111,14 +111,24 @@ fn payers(address: IpAddr) -> impl Iterator<Item = Payer> {
 /// How long somebody may stay over the quota while being slowed down to it.
 const FLOOD: Duration = Duration::from_secs(30);
 
-/// Since when a connection is over its quota without a pause.
+/// How long to wait before the next packet is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// Until the debt of the address itself is paid.
+    pub(crate) own: Duration,
+    /// Until those of its network and of all are paid as well: no shorter.
+    pub(crate) whole: Duration,
+}
+
+/// Since when a connection is over the quota of its address without a pause.
 #[derive(Debug, Default)]
 pub(crate) struct Patience(Option<Instant>);
 
 impl Patience {
-    /// Takes what [`Accounts::spend`] said; whether the connection has been over its quota for too long.
-    pub(crate) fn is_at_end(&mut self, wait: Duration, now: Instant) -> bool {
-        if wait.is_zero() {
+    /// Takes what [`Accounts::spend`] said; whether the connection has been over its quota for too long. Nobody is
+    /// ended for a debt that others have made.
+    pub(crate) fn is_at_end(&mut self, wait: Wait, now: Instant) -> bool {
+        if wait.own.is_zero() {
             self.0 = None;
             return false;
         }
@@ -254,14 +264,17 @@ impl Accounts {
     }
 
     /// Books one packet of this size; how long its sender has to wait now.
-    pub(crate) fn spend(&mut self, address: IpAddr, bytes: usize, now: Instant) -> Duration {
+    pub(crate) fn spend(&mut self, address: IpAddr, bytes: usize, now: Instant) -> Wait {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let mut wait = Duration::ZERO;
+        let mut wait = Wait::default();
         for payer in payers(address) {
             let account = self.account(payer, now);
-            wait = wait
-                .max(account.messages.draw(1, now))
-                .max(account.bytes.draw(bytes, now));
+            let messages = account.messages.draw(1, now);
+            let debt = messages.max(account.bytes.draw(bytes, now));
+            if matches!(payer, Payer::Address(_)) {
+                wait.own = debt;
+            }
+            wait.whole = wait.whole.max(debt);
         }
         wait
     }
@@ -345,29 +358,50 @@ mod tests {
     #[test]
     fn a_burst_passes_and_a_flood_waits() {
         let (mut book, now) = (accounts(), some_moment());
+        let mut spend = |address, bytes, now| book.spend(ip(address), bytes, now).whole;
         for _ in 0..200 {
-            assert_eq!(book.spend(ip("10.0.0.1"), 1, now), Duration::ZERO);
+            assert_eq!(spend("10.0.0.1", 1, now), Duration::ZERO);
         }
-        let wait = book.spend(ip("10.0.0.1"), 1, now);
+        let wait = spend("10.0.0.1", 1, now);
         assert_eq!(wait, Duration::from_millis(100));
-        assert_eq!(book.spend(ip("10.0.0.2"), 1, now), Duration::ZERO);
-        assert_eq!(
-            book.spend(ip("10.0.0.1"), 1, now + wait * 2),
-            Duration::ZERO
-        );
-        assert_eq!(
-            book.spend(ip("10.0.0.2"), 21_000, now),
-            Duration::from_millis(1_001)
-        );
+        assert_eq!(spend("10.0.0.2", 1, now), Duration::ZERO);
+        assert_eq!(spend("10.0.0.1", 1, now + wait * 2), Duration::ZERO);
+        assert_eq!(spend("10.0.0.2", 21_000, now), Duration::from_millis(1_001));
+    }
+
+    #[test]
+    fn a_debt_of_others_slows_a_client_down_and_never_ends_it() {
+        let mut book = Accounts::new(Quotas {
+            connections: limit(2, 3, 5),
+            messages: limit(10, 20, 10_000),
+            bytes: limit(1_000, 1_000_000, 1_000_000),
+        });
+        let (mut modest, mut greedy) = (Patience::default(), Patience::default());
+        let start = some_moment();
+        let mut ended = 0;
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            let flood = (0..100).map(|_| book.spend(ip("fd00::1"), 1, now));
+            ended += u32::from(greedy.is_at_end(flood.last().unwrap_or_default(), now));
+            let wait = book.spend(ip("fd00::2"), 1, now);
+            assert!(!modest.is_at_end(wait, now), "after {second} s: {wait:?}");
+        }
+        let wait = book.spend(ip("fd00::2"), 1, start + Duration::from_secs(60));
+        assert!(wait.own.is_zero() && !wait.whole.is_zero(), "{wait:?}");
+        assert!(ended > 0, "whoever makes the debt is ended");
     }
 
     #[test]
     fn whoever_stays_over_the_quota_is_ended_and_whoever_pauses_is_not() {
         let (mut patience, start) = (Patience::default(), some_moment());
-        let (over, second) = (Duration::from_millis(1), Duration::from_secs(1));
+        let second = Duration::from_secs(1);
+        let over = Wait {
+            own: second,
+            whole: second,
+        };
         assert!(!patience.is_at_end(over, start));
         assert!(!patience.is_at_end(over, start + 29 * second));
-        assert!(!patience.is_at_end(Duration::ZERO, start + 29 * second));
+        assert!(!patience.is_at_end(Wait::default(), start + 29 * second));
         assert!(!patience.is_at_end(over, start + 31 * second));
         assert!(patience.is_at_end(over, start + 61 * second));
     }

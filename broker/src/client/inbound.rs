@@ -218,9 +218,9 @@ impl<'a> Inbound<'a> {
         if self.patience.is_at_end(wait, Instant::now().into_std()) {
             return Err(End::Quota);
         }
-        if !wait.is_zero() {
+        if !wait.whole.is_zero() {
             self.settle().await?;
-            sleep(wait.min(SLOW)).await;
+            sleep(wait.whole.min(SLOW)).await;
         }
         Ok(())
     }
