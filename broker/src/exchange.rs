@@ -1,27 +1,28 @@
 //! The way through rumqttd's router: publish, confirm, subscribe.
 //!
-//! Every message goes in through one link, in one order, as a [`Parcel`]: its QoS and number before its payload,
-//! because the router forgets both. Each subscription is a link of its own, so that it is known what every
-//! message was delivered for, and a hole in its log is seen. Links speak QoS 0 with the router; packet ids and
+//! Every message goes in through one link, in one order, as a [`Parcel`]: its QoS, number and topic before its
+//! payload, because the router forgets the first two, and the third never. Each subscription of staff is a link of
+//! its own to the one ring that holds everything, so that a hole in it is seen; it picks what its filter is for. PCs
+//! listen to single topics without the router ([`listeners`]). Links speak QoS 0 with the router; packet ids and
 //! acknowledgements are the clients' business ([`crate::window`]).
 //!
 //! Traps of rumqttd 0.20 that are kept away from it: a client id twice or with `/`; anything after a link's
 //! DISCONNECT (it panics or hits the next owner of the connection number); retained messages (cut at a window);
-//! `$` and foreign filters. Its memory of client ids and filters is never given back, so link names come from a
-//! pool and filters are counted.
+//! `$` and foreign filters. Its memory of client ids, topics and filters is never given back, so link names come
+//! from a pool, and of topics and filters it hears of one.
 
+mod listeners;
 mod parcel;
 mod subscription;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use labwatch_contract::topic::Root;
 use rumqttd::{
     Notification, Router, RouterConfig, SegmentConfig,
     local::{LinkBuilder, LinkRx, LinkTx},
@@ -30,7 +31,9 @@ use rumqttd::{
 use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
-use parcel::{Parcel, parcel_size};
+use listeners::{Listeners, Listening};
+use parcel::{Parcel, TOPIC, parcel_size};
+use subscription::Link;
 pub(crate) use subscription::{Delivery, Subscription, SubscriptionError};
 
 use crate::{
@@ -40,13 +43,12 @@ use crate::{
     retained::{Retained, RetainedStore},
 };
 
-/// A ring for whom much is meant: staff with a wildcard.
-const LARGE_RING: (usize, usize) = (1024 * 1024, 8);
-/// A ring for one topic of one PC: there are many of them, and little goes through.
-const SMALL_RING: (usize, usize) = (16 * 1024, 4);
-/// Most filters with a large and with a small ring; the router never forgets one.
-const MAX_LARGE: usize = 64;
-const MAX_SMALL: usize = 8_192;
+/// The ring that everything goes through: bytes of a segment, and how many of them.
+const RING: (usize, usize) = (1024 * 1024, 8);
+/// The probe's.
+const PROBE_RING: (usize, usize) = (16 * 1024, 4);
+/// Bytes that a subscriber may lag behind; the oldest segment of the ring goes when a new one is begun.
+const MAX_LAG: u64 = 1024 * 1024 * 7 / 2;
 /// Most messages that the router hands to a link at once.
 const BATCH: u64 = 100;
 
@@ -64,27 +66,23 @@ pub(crate) enum SubscribeError {
     /// The router has gone.
     #[error(transparent)]
     Gone(#[from] RouterGone),
-    /// Too many links, or filters that were never used before.
+    /// Too many links.
     #[error("there are too many subscriptions")]
     TooMany,
 }
 
-/// Starts a router whose rings suit `root` and that takes `links` links; the way to open them.
-pub(crate) fn start_router(root: &Root, links: usize) -> Dial {
+/// Starts a router that takes `links` links; the way to open them.
+pub(crate) fn start_router(links: usize) -> Dial {
     let small = SegmentConfig {
-        max_segment_size: SMALL_RING.0,
-        max_segment_count: SMALL_RING.1,
+        max_segment_size: PROBE_RING.0,
+        max_segment_count: PROBE_RING.1,
     };
-    let rings = small_filters(root)
-        .into_iter()
-        .chain([probe::TOPIC.to_owned()])
-        .map(|filter| (filter, small.clone()));
     let config = RouterConfig {
         max_connections: links,
         max_outgoing_packet_count: BATCH,
-        max_segment_size: LARGE_RING.0,
-        max_segment_count: LARGE_RING.1,
-        custom_segment: Some(rings.collect()),
+        max_segment_size: RING.0,
+        max_segment_count: RING.1,
+        custom_segment: Some([(probe::TOPIC.to_owned(), small)].into()),
         ..RouterConfig::default()
     };
     let router = Router::new(0, config).spawn();
@@ -96,13 +94,8 @@ pub(crate) fn start_router(root: &Root, links: usize) -> Dial {
     )
 }
 
-fn small_filters(root: &Root) -> [String; 3] {
-    ["+/ack", "+/status", "policy/agents"].map(|below| format!("{root}/{below}"))
-}
-
 /// Everything that goes through the router.
 pub(crate) struct Exchange {
-    root: Root,
     dial: Dial,
     state: Mutex<State>,
     /// Rung when a lagging subscriber has caught up.
@@ -116,9 +109,8 @@ struct State {
     /// Who waits until the router has taken what came before, in the order of the questions.
     waiting: VecDeque<oneshot::Sender<()>>,
     retained: RetainedStore,
+    listeners: Listeners,
     lag: LagBook,
-    filters: HashSet<String>,
-    large: usize,
     free_links: Vec<usize>,
     links: usize,
     max_links: usize,
@@ -128,30 +120,24 @@ struct State {
 pub(crate) struct Answers(LinkRx);
 
 impl Exchange {
-    /// An exchange with at most `max_links` subscriptions at a time.
+    /// An exchange with at most `max_links` subscriptions of staff at a time.
     ///
     /// # Errors
     /// [`RouterGone`] when the router does not answer at all.
-    pub(crate) fn open(
-        root: Root,
-        dial: Dial,
-        max_links: usize,
-    ) -> Result<(Self, Answers), RouterGone> {
+    pub(crate) fn open(dial: Dial, max_links: usize) -> Result<(Self, Answers), RouterGone> {
         let (tx, rx) = dial("front")?;
         let state = State {
             tx,
             gone: false,
             waiting: VecDeque::new(),
             retained: RetainedStore::default(),
+            listeners: Listeners::default(),
             lag: LagBook::default(),
-            filters: HashSet::new(),
-            large: 0,
             free_links: Vec::new(),
             links: 0,
             max_links,
         };
         let exchange = Self {
-            root,
             dial,
             state: Mutex::new(state),
             room: Notify::new(),
@@ -179,19 +165,18 @@ impl Exchange {
     pub(crate) fn publish(&self, message: Message) {
         let mut state = self.state();
         let size = parcel_size(message.topic.len(), message.payload.len());
-        let number = state.lag.publish(&message.topic, size);
-        let parcel = Parcel::wrap(message.qos, number, &message.payload);
+        let number = state.lag.publish(size);
+        let (parcel, delivery) = Parcel::wrap(number, &message);
+        state.listeners.tell(&message.topic, &delivery);
         if message.retain {
-            let payload = parcel.payload();
-            if state
+            let kept = state
                 .retained
-                .keep(&message.topic, payload, message.qos)
-                .is_err()
-            {
+                .keep(&message.topic, delivery.payload, message.qos);
+            if kept.is_err() {
                 warn!("no room for another retained message: {}", message.topic);
             }
         }
-        let publish = protocol::Publish::new(Bytes::from(message.topic), parcel.0, false);
+        let publish = protocol::Publish::new(Bytes::from_static(TOPIC.as_bytes()), parcel.0, false);
         state
             .tx
             .buffer()
@@ -237,74 +222,50 @@ impl Exchange {
         RouterGone
     }
 
+    /// Listens to one topic; also its retained message. Nobody waits for this subscriber.
+    pub(crate) fn listen(self: &Arc<Self>, topic: &str) -> (Subscription, Vec<Retained>) {
+        let mut state = self.state();
+        let listening = Listening::new(self, topic, &mut state.listeners);
+        (
+            Subscription::Topic(listening),
+            state.retained.matching(topic),
+        )
+    }
+
     /// Subscribes to a checked filter; also the retained messages, as they are once the subscription stands.
-    /// With `pace`, publishers wait for this subscriber.
+    /// Publishers wait for this subscriber.
     ///
     /// # Errors
     /// [`SubscribeError`].
     pub(crate) async fn subscribe(
         self: &Arc<Self>,
         filter: &str,
-        pace: bool,
     ) -> Result<(Subscription, Vec<Retained>), SubscribeError> {
-        let mut subscription = Subscription::dial(self, filter)?;
+        let mut link = Link::dial(self, filter)?;
         let asked = protocol::Subscribe {
             pkid: 0,
             filters: vec![Filter {
-                path: filter.to_owned(),
+                path: TOPIC.to_owned(),
                 qos: protocol::QoS::AtMostOnce,
                 nolocal: false,
                 preserve_retain: false,
                 retain_forward_rule: RetainForwardRule::Never,
             }],
         };
-        post(
-            &mut subscription.tx,
-            protocol::Packet::Subscribe(asked, None),
-        )?;
+        post(&mut link.tx, protocol::Packet::Subscribe(asked, None))?;
         while !matches!(
-            subscription.rx.next().await.map_err(|_| RouterGone)?,
+            link.rx.next().await.map_err(|_| RouterGone)?,
             Some(Notification::DeviceAck(_))
         ) {}
         let mut state = self.state();
-        if pace {
-            subscription.reader = Some(state.lag.open(filter, self.ring_of(filter) / 2));
-        }
-        Ok((subscription, state.retained.matching(filter)))
+        link.reader = Some(state.lag.open(MAX_LAG));
+        Ok((Subscription::Link(link), state.retained.matching(filter)))
     }
 
-    /// Bytes that the filter's ring surely holds.
-    fn ring_of(&self, filter: &str) -> u64 {
-        let (size, count) = if self.is_small(filter) {
-            SMALL_RING
-        } else {
-            LARGE_RING
-        };
-        // The oldest segment goes when a new one is begun.
-        u64::try_from(size * (count - 1)).unwrap_or(u64::MAX)
-    }
-
-    fn is_small(&self, filter: &str) -> bool {
-        let small = small_filters(&self.root);
-        small.iter().any(|small| protocol::matches(filter, small))
-    }
-
-    fn take_link(&self, filter: &str) -> Result<usize, SubscribeError> {
-        let is_small = self.is_small(filter);
+    fn take_link(&self) -> Result<usize, SubscribeError> {
         let mut state = self.state();
         if state.gone {
             return Err(RouterGone.into());
-        }
-        if !state.filters.contains(filter) {
-            let (used, most) = match is_small {
-                true => (state.filters.len() - state.large, MAX_SMALL),
-                false => (state.large, MAX_LARGE),
-            };
-            if used >= most {
-                return Err(SubscribeError::TooMany);
-            }
-            state.large += usize::from(!is_small);
-            state.filters.insert(filter.to_owned());
         }
         if let Some(link) = state.free_links.pop() {
             return Ok(link);

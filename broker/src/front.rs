@@ -35,10 +35,8 @@ use crate::{
     settings::Settings,
 };
 
-/// Subscriptions that a client has a use for, on average.
-const LINKS_PER_CLIENT: usize = 3;
-/// Subscriptions for staff on this machine, who is not counted.
-const LINKS_FOR_STAFF: usize = 1_024;
+/// Most subscriptions of staff; each is a link to the router.
+const LINKS: usize = 1_024;
 /// How long after a failed accept (too many open files) the next one is tried.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long clients may take to end.
@@ -132,14 +130,10 @@ impl Broker {
             Some(tls) => Some((listen(tls.listen).await?, TlsAcceptor::from(tls.config))),
             None => None,
         };
-        let clients = usize::try_from(settings.quotas.connections.all)?;
-        let links = clients
-            .saturating_mul(LINKS_PER_CLIENT)
-            .saturating_add(LINKS_FOR_STAFF);
         // Two more: the publishing link and the probe.
-        let dial = start_router(&settings.root, links.saturating_add(2));
+        let dial = start_router(LINKS + 2);
         let probe = Probe::start(&dial)?;
-        let (exchange, answers) = Exchange::open(settings.root.clone(), dial, links)?;
+        let (exchange, answers) = Exchange::open(dial, LINKS)?;
         let front = Front {
             root: settings.root,
             is_staff_address: settings.is_staff_address,

@@ -103,7 +103,6 @@ fn comes_back(tx: &mut LinkTx, rx: &mut LinkRx, number: u64, deadline: Instant) 
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use labwatch_contract::topic::Root;
     use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet};
 
     use super::*;
@@ -111,7 +110,7 @@ pub(crate) mod tests {
 
     #[test]
     fn messages_come_back_from_a_living_router_and_not_from_a_dead_one() {
-        let dial = start_router(&Root::default(), 8);
+        let dial = start_router(8);
         let (mut tx, mut rx) = dial("probe").unwrap();
         tx.subscribe(TOPIC).unwrap();
         for number in 0..1_000 {

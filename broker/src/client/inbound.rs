@@ -271,7 +271,8 @@ impl<'a> Inbound<'a> {
         ) {
             Err(refusal) => refusal.to_string(),
             Ok(()) if held + opened >= most => format!("it has {most} subscriptions"),
-            Ok(()) => match self.front.exchange.subscribe(filter, is_staff).await {
+            Ok(()) if !is_staff => return Ok(Some(self.front.exchange.listen(filter))),
+            Ok(()) => match self.front.exchange.subscribe(filter).await {
                 Ok(opened) => return Ok(Some(opened)),
                 Err(SubscribeError::Gone(gone)) => return Err(gone.into()),
                 Err(SubscribeError::TooMany) => SubscribeError::TooMany.to_string(),

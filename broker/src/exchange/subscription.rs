@@ -1,7 +1,8 @@
-//! One filter's messages, by a link to the router of its own.
+//! One filter's messages: of a PC's topic from the [`listeners`](super::listeners), else by a link to the router.
 //!
-//! Takes what the router forwards, tells it when its buffer was emptied, books what was taken, and sees a hole in
-//! the filter's log: what a subscriber missed is said, never skipped. Dropped, it is unsubscribed.
+//! A link takes what the router forwards, tells it when its buffer was emptied, books what was taken, picks what its
+//! filter is for, and sees a hole in the ring: what a subscriber missed is said, never skipped. Dropped, it is
+//! unsubscribed.
 
 use std::sync::Arc;
 
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use rumqttd::{
     Notification,
     local::{LinkRx, LinkTx},
-    protocol::{self, Disconnect, DisconnectReasonCode},
+    protocol::{self, Disconnect, DisconnectReasonCode, matches},
 };
 
 use super::{
     Exchange, RouterGone, SubscribeError,
+    listeners::Listening,
     parcel::{Parcel, parcel_size},
     post,
 };
@@ -25,9 +27,12 @@ pub(crate) enum SubscriptionError {
     /// The router has gone.
     #[error(transparent)]
     Gone(#[from] RouterGone),
-    /// The client was too slow, and that many messages are gone.
+    /// The client was too slow, and that many messages are gone, some of which may have been for it.
     #[error("it was too slow: {0} messages are lost to it")]
     Lost(u64),
+    /// The client was too slow for the only topic that it listens to.
+    #[error("it was too slow: messages are lost to it")]
+    Slow,
 }
 
 /// A message on its way to a subscriber.
@@ -54,24 +59,47 @@ impl From<Retained> for Delivery {
     }
 }
 
-/// A link that carries what matches one filter; dropped, it is unsubscribed.
-pub(crate) struct Subscription {
-    exchange: Arc<Exchange>,
-    link: usize,
-    pub(super) tx: LinkTx,
-    pub(super) rx: LinkRx,
-    pub(super) reader: Option<ReaderId>,
-    /// Where the last message stood in the filter's log.
-    last: Option<u64>,
+/// What brings one filter's messages.
+pub(crate) enum Subscription {
+    /// A PC's one topic.
+    Topic(Listening),
+    /// Staff's filter.
+    Link(Link),
 }
 
 impl Subscription {
+    /// The next message. It counts as taken; may be dropped while it waits.
+    ///
+    /// # Errors
+    /// [`SubscriptionError`].
+    pub(crate) async fn next(&mut self) -> Result<Delivery, SubscriptionError> {
+        match self {
+            Self::Topic(topic) => topic.next().await,
+            Self::Link(link) => link.next().await,
+        }
+    }
+}
+
+/// A link that carries everything, of which what matches one filter is taken; dropped, it is unsubscribed.
+pub(crate) struct Link {
+    exchange: Arc<Exchange>,
+    link: usize,
+    filter: String,
+    pub(super) tx: LinkTx,
+    pub(super) rx: LinkRx,
+    pub(super) reader: Option<ReaderId>,
+    /// Where the last message stood in the ring.
+    last: Option<u64>,
+}
+
+impl Link {
     pub(super) fn dial(exchange: &Arc<Exchange>, filter: &str) -> Result<Self, SubscribeError> {
-        let link = exchange.take_link(filter)?;
+        let link = exchange.take_link()?;
         let (tx, rx) = (exchange.dial)(&format!("link-{link}"))?;
         Ok(Self {
             exchange: Arc::clone(exchange),
             link,
+            filter: filter.to_owned(),
             tx,
             rx,
             reader: None,
@@ -79,14 +107,14 @@ impl Subscription {
         })
     }
 
-    /// The next message. It counts as taken; may be dropped while it waits.
-    ///
-    /// # Errors
-    /// [`SubscriptionError`].
-    pub(crate) async fn next(&mut self) -> Result<Delivery, SubscriptionError> {
+    async fn next(&mut self) -> Result<Delivery, SubscriptionError> {
         loop {
             match self.rx.next().await.map_err(|_| RouterGone)? {
-                Some(Notification::Forward(forward)) => return self.take(forward),
+                Some(Notification::Forward(forward)) => {
+                    if let Some(delivery) = self.take(forward)? {
+                        return Ok(delivery);
+                    }
+                }
                 // The router has filled the link's buffer and waits to hear that it was emptied.
                 Some(Notification::Unschedule) => self.rx.ready().map_err(|_| RouterGone)?,
                 _ => {}
@@ -94,7 +122,8 @@ impl Subscription {
         }
     }
 
-    fn take(&mut self, forward: rumqttd::Forward) -> Result<Delivery, SubscriptionError> {
+    /// Books a message; the message, if the filter is for it.
+    fn take(&mut self, forward: rumqttd::Forward) -> Result<Option<Delivery>, SubscriptionError> {
         let at = forward.cursor.map(|(_, at)| at);
         if let (Some(at), Some(last)) = (at, self.last)
             && at > last + 1
@@ -102,25 +131,21 @@ impl Subscription {
             return Err(SubscriptionError::Lost(at - last - 1));
         }
         self.last = at;
-        let parcel = Parcel(forward.publish.payload);
-        let topic = forward.publish.topic;
-        let (qos, number, payload) = parcel.unwrap();
-        let size = parcel_size(topic.len(), payload.len());
+        let Some((number, delivery)) = Parcel(forward.publish.payload).unwrap() else {
+            return Ok(None);
+        };
+        let size = parcel_size(delivery.topic.len(), delivery.payload.len());
         if let Some(reader) = self.reader
             && self.exchange.state().lag.take(reader, number, size)
         {
             self.exchange.room.notify_waiters();
         }
-        Ok(Delivery {
-            topic,
-            payload,
-            qos,
-            retain: false,
-        })
+        let topic = str::from_utf8(&delivery.topic).unwrap_or_default();
+        Ok(matches(topic, &self.filter).then_some(delivery))
     }
 }
 
-impl Drop for Subscription {
+impl Drop for Link {
     fn drop(&mut self) {
         let bye = Disconnect {
             reason_code: DisconnectReasonCode::NormalDisconnection,

@@ -7,9 +7,7 @@ pub(crate) fn dial(exchange: &Exchange) -> &Dial {
 }
 
 fn open() -> (Arc<Exchange>, Answers) {
-    let root = Root::default();
-    let dial = start_router(&root, 16);
-    let (exchange, answers) = Exchange::open(root, dial, 8).unwrap();
+    let (exchange, answers) = Exchange::open(start_router(16), 8).unwrap();
     (Arc::new(exchange), answers)
 }
 
@@ -34,7 +32,7 @@ async fn play<T>(exchange: &Exchange, answers: Answers, scene: impl Future<Outpu
 async fn a_message_comes_out_as_it_went_in() {
     let (exchange, answers) = open();
     let scene = async {
-        let (mut all, none) = exchange.subscribe("lab/#", true).await.unwrap();
+        let (mut all, none) = exchange.subscribe("lab/#").await.unwrap();
         assert!(none.is_empty());
         exchange.publish(message("lab/policy", b"exam".to_vec()));
         exchange.publish(message("lab/policy", Vec::new()));
@@ -44,7 +42,7 @@ async fn a_message_comes_out_as_it_went_in() {
             let delivery = all.next().await.unwrap();
             assert_eq!((&delivery.payload[..], delivery.retain), (payload, false));
         }
-        let (_late, retained) = exchange.subscribe("lab/policy", true).await.unwrap();
+        let (_late, retained) = exchange.subscribe("lab/policy").await.unwrap();
         assert_eq!(retained[0].payload, "next");
     };
     play(&exchange, answers, scene).await;
@@ -55,9 +53,9 @@ async fn a_subscriber_that_missed_messages_hears_how_many() {
     let (exchange, answers) = open();
     let scene = async {
         let topic = "lab/10.0.0.1/ack";
-        let (mut slow, _) = exchange.subscribe(topic, false).await.unwrap();
+        let (mut slow, _) = exchange.subscribe(topic).await.unwrap();
         for number in 0..2_000_u32 {
-            exchange.publish(message(topic, number.to_be_bytes().repeat(100)));
+            exchange.publish(message(topic, number.to_be_bytes().repeat(2_500)));
             exchange.taken().await.unwrap();
         }
         let mut seen = 0;
@@ -80,7 +78,7 @@ async fn a_subscriber_that_missed_messages_hears_how_many() {
 async fn publishers_wait_for_a_staff_subscriber_until_it_has_caught_up_or_gone() {
     let (exchange, answers) = open();
     let scene = async {
-        let (mut staff, _) = exchange.subscribe("lab/#", true).await.unwrap();
+        let (mut staff, _) = exchange.subscribe("lab/#").await.unwrap();
         let is_held = || !exchange.state().lag.has_room();
         while !is_held() {
             exchange.publish(message("lab/10.0.0.1/net", vec![b'x'; 100_000]));
@@ -102,23 +100,91 @@ async fn publishers_wait_for_a_staff_subscriber_until_it_has_caught_up_or_gone()
 }
 
 #[tokio::test]
-async fn links_and_filters_are_bounded_and_links_come_back() {
+async fn a_listener_hears_its_topic_alone_and_leaves_nothing_behind() {
+    let (exchange, answers) = open();
+    let scene = async {
+        let retained = Message {
+            retain: true,
+            ..message("lab/10.0.0.1/status", b"offline".to_vec())
+        };
+        exchange.publish(retained);
+        let (mut own, kept) = exchange.listen("lab/10.0.0.1/status");
+        let (mut twice, _) = exchange.listen("lab/10.0.0.1/status");
+        assert_eq!(kept[0].payload, "offline");
+        exchange.publish(message("lab/10.0.0.2/status", b"other".to_vec()));
+        exchange.publish(message("lab/10.0.0.1/status", b"own".to_vec()));
+        for listener in [&mut own, &mut twice] {
+            let delivery = listener.next().await.unwrap();
+            assert_eq!(&delivery.topic[..], b"lab/10.0.0.1/status");
+            assert_eq!(
+                (&delivery.payload[..], delivery.retain),
+                (&b"own"[..], false)
+            );
+        }
+        drop(own);
+        assert!(!exchange.state().listeners.is_empty());
+        drop(twice);
+        assert!(exchange.state().listeners.is_empty());
+    };
+    play(&exchange, answers, scene).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_is_too_slow_hears_so_and_nobody_waits_for_it() {
+    let (exchange, answers) = open();
+    let scene = async {
+        let topic = "lab/10.0.0.1/ack";
+        let (mut slow, _) = exchange.listen(topic);
+        for _ in 0..1_000 {
+            exchange.publish(message(topic, vec![b'x'; 1_000]));
+            exchange.taken().await.unwrap();
+        }
+        assert!(exchange.has_room());
+        let mut seen = 0;
+        let end = loop {
+            match slow.next().await {
+                Ok(_) => seen += 1,
+                Err(end) => break end,
+            }
+        };
+        assert_eq!((end, seen), (SubscriptionError::Slow, 49));
+    };
+    play(&exchange, answers, scene).await;
+}
+
+#[tokio::test]
+async fn a_filter_brings_what_matches_it_and_nothing_else() {
+    let (exchange, answers) = open();
+    let scene = async {
+        let (mut acks, _) = exchange.subscribe("lab/+/ack").await.unwrap();
+        for topic in [
+            "lab/policy",
+            "lab/10.0.0.1/ack",
+            "lab/10.0.0.1/usb",
+            "lab/10.0.0.2/ack",
+        ] {
+            exchange.publish(message(topic, topic.into()));
+        }
+        exchange.taken().await.unwrap();
+        for topic in ["lab/10.0.0.1/ack", "lab/10.0.0.2/ack"] {
+            assert_eq!(acks.next().await.unwrap().topic, topic);
+        }
+    };
+    play(&exchange, answers, scene).await;
+}
+
+#[tokio::test]
+async fn links_are_bounded_and_come_back() {
     let (exchange, answers) = open();
     let scene = async {
         let mut held = Vec::new();
         for _ in 0..8 {
-            held.push(exchange.subscribe("lab/#", false).await.unwrap());
+            held.push(exchange.subscribe("lab/#").await.unwrap());
         }
-        let refused = exchange.subscribe("lab/#", false).await.err();
+        let refused = exchange.subscribe("lab/#").await.err();
         assert_eq!(refused, Some(SubscribeError::TooMany));
         held.pop();
-        for number in 1..MAX_LARGE {
-            let filter = format!("lab/10.0.0.{number}/#");
-            exchange.subscribe(&filter, false).await.unwrap();
-        }
-        let refused = exchange.subscribe("lab/+/usb", false).await.err();
-        assert_eq!(refused, Some(SubscribeError::TooMany));
-        assert!(exchange.subscribe("lab/10.0.0.1/ack", false).await.is_ok());
+        assert!(exchange.subscribe("lab/#").await.is_ok());
     };
     play(&exchange, answers, scene).await;
 }
@@ -130,6 +196,6 @@ async fn without_a_router_nothing_is_acknowledged() {
     assert_eq!(exchange.confirm(answers).await, RouterGone);
     exchange.publish(message("lab/policy", b"exam".to_vec()));
     assert_eq!(exchange.taken().await, Err(RouterGone));
-    let refused = exchange.subscribe("lab/#", true).await.err();
+    let refused = exchange.subscribe("lab/#").await.err();
     assert_eq!(refused, Some(SubscribeError::Gone(RouterGone)));
 }

@@ -173,3 +173,28 @@ async fn a_pc_that_never_reads_is_dropped_and_holds_nobody_back() {
     other.expect_nothing().await;
     stuck.expect_end().await;
 }
+
+#[tokio::test]
+async fn thousands_of_addresses_that_were_here_once_leave_room_for_the_next() {
+    let broker = TestBroker::start(settings()).await;
+    for number in 0..4_200_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mut pc = broker.dial_from([127, 1, high, low]).await;
+        pc.send(&connect("agent")).await;
+        pc.expect(CONNACK, &[0, 0]).await;
+        for leaf in ["ack", "status"] {
+            let filter = format!("lab/127.1.{high}.{low}/{leaf}");
+            assert_eq!(pc.subscribe(&filter, 1).await, 1, "{filter}");
+        }
+    }
+    let mut pc = broker.client(2, "agent").await;
+    assert_eq!(pc.subscribe("lab/127.0.0.2/ack", 1).await, 1);
+    let mut staff = broker.client(1, "recorder").await;
+    staff.publish("lab/127.0.0.2/ack", b"marks", false).await;
+    assert_eq!(pc.message().await.payload, b"marks");
+    for number in 0..100 {
+        let filter = format!("lab/127.1.0.{number}/#");
+        assert_eq!(staff.subscribe(&filter, 1).await, 1, "{filter}");
+        staff.unsubscribe(&filter).await;
+    }
+}

@@ -82,10 +82,13 @@ impl TestBroker {
 
     /// A TCP connection from 127.0.0.`last`.
     pub(crate) async fn dial(&self, last: u8) -> Client<TcpStream> {
+        self.dial_from([127, 0, 0, last]).await
+    }
+
+    /// A TCP connection from an address of 127.0.0.0/8.
+    pub(crate) async fn dial_from(&self, address: [u8; 4]) -> Client<TcpStream> {
         let socket = TcpSocket::new_v4().unwrap();
-        socket
-            .bind(SocketAddr::from(([127, 0, 0, last], 0)))
-            .unwrap();
+        socket.bind(SocketAddr::from((address, 0))).unwrap();
         Client::new(socket.connect(self.address).await.unwrap())
     }
 
