@@ -114,7 +114,7 @@ where
         Ok(guest) => {
             debug!("{address} {:?} connected, {:?}", guest.id, guest.who);
             let end = serve(&front, stream, buffer, &guest, address).await;
-            say_will(&front, &guest, &end);
+            say_will(&front, &guest, address, &end);
             tell(&front, address, &guest.id, &end);
         }
         Err(end) => tell(&front, address, "", &end),
@@ -148,9 +148,9 @@ where
 }
 
 /// Publishes the will of a client that was lost. Nobody waits for it: the client's id is wanted.
-fn say_will(front: &Front, guest: &Guest, end: &End) {
-    if let Some(will) = guest.will.clone().filter(|_| !end.is_orderly()) {
-        front.exchange.publish(will);
+fn say_will(front: &Front, guest: &Guest, address: IpAddr, end: &End) {
+    if let Some(will) = guest.will.as_ref().filter(|_| !end.is_orderly()) {
+        front.publish(will, address);
         // Without a router nobody hears it.
         let _ = front.exchange.ring();
     }

@@ -29,7 +29,6 @@ use rumqttd::{
     protocol::{self, Filter, RetainForwardRule},
 };
 use tokio::sync::{Notify, oneshot};
-use tracing::warn;
 
 use listeners::{Listeners, Listening};
 use parcel::{Parcel, TOPIC, parcel_size};
@@ -40,7 +39,7 @@ use crate::{
     lag::LagBook,
     packet::Message,
     probe,
-    retained::{Retained, RetainedStore},
+    retained::{Retained, RetainedStore, Unkept},
 };
 
 /// The ring that everything goes through: bytes of a segment, and how many of them.
@@ -162,25 +161,26 @@ impl Exchange {
     }
 
     /// Hands a message over; [`Exchange::taken`] makes the router fetch it. Retained and routed in one order.
-    pub(crate) fn publish(&self, message: Message) {
+    ///
+    /// # Errors
+    /// [`Unkept`]: it was to be retained and is not; it goes out all the same.
+    pub(crate) fn publish(&self, message: &Message) -> Result<(), Unkept> {
         let mut state = self.state();
         let size = parcel_size(message.topic.len(), message.payload.len());
         let number = state.lag.publish(size);
-        let (parcel, delivery) = Parcel::wrap(number, &message);
+        let (parcel, delivery) = Parcel::wrap(number, message);
         state.listeners.tell(&message.topic, &delivery);
-        if message.retain {
-            let kept = state
-                .retained
-                .keep(&message.topic, delivery.payload, message.qos);
-            if kept.is_err() {
-                warn!("no room for another retained message: {}", message.topic);
-            }
-        }
         let publish = protocol::Publish::new(Bytes::from_static(TOPIC.as_bytes()), parcel.0, false);
         state
             .tx
             .buffer()
             .push_back(protocol::Packet::Publish(publish, None));
+        match message.retain {
+            true => state
+                .retained
+                .keep(&message.topic, delivery.payload, message.qos),
+            false => Ok(()),
+        }
     }
 
     /// Waits until the router has taken everything that was published so far.

@@ -27,7 +27,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     client,
     exchange::{Answers, Exchange, start_router},
-    packet::Login,
+    packet::{Login, Message},
     password::StaffPasswords,
     probe::Probe,
     quota::{Accounts, Wait},
@@ -60,6 +60,16 @@ impl Front {
     /// Books a packet of a PC; how long to wait before the next is read.
     pub(crate) fn spend(&self, address: IpAddr, bytes: usize) -> Wait {
         self.accounts().spend(address, bytes, now())
+    }
+
+    /// Hands a message from this address over; warns, not too often, when it should be retained and is not.
+    pub(crate) fn publish(&self, message: &Message, address: IpAddr) {
+        if let Err(why) = self.exchange.publish(message)
+            && let Some(left_out) = self.complain(address)
+        {
+            let topic = &message.topic;
+            warn!("{address}: {topic} not retained: {why} ({left_out} such lines left out)");
+        }
     }
 
     /// Whether to warn about an address now, and how many warnings were left out since the last.

@@ -192,7 +192,7 @@ impl<'a> Inbound<'a> {
 
     fn publish_next(&mut self) {
         if let Some(Publish { message, id }) = self.aside.pop_front() {
-            self.front.exchange.publish(message);
+            self.front.publish(&message, self.address);
             self.published = true;
             self.unconfirmed.extend(id);
         }

@@ -34,9 +34,15 @@ async fn a_message_comes_out_as_it_went_in() {
     let scene = async {
         let (mut all, none) = exchange.subscribe("lab/#").await.unwrap();
         assert!(none.is_empty());
-        exchange.publish(message("lab/policy", b"exam".to_vec()));
-        exchange.publish(message("lab/policy", Vec::new()));
-        exchange.publish(message("lab/policy", b"next".to_vec()));
+        exchange
+            .publish(&message("lab/policy", b"exam".to_vec()))
+            .unwrap();
+        exchange
+            .publish(&message("lab/policy", Vec::new()))
+            .unwrap();
+        exchange
+            .publish(&message("lab/policy", b"next".to_vec()))
+            .unwrap();
         exchange.taken().await.unwrap();
         for payload in [&b"exam"[..], b"", b"next"] {
             let delivery = all.next().await.unwrap();
@@ -55,7 +61,9 @@ async fn a_subscriber_that_missed_messages_hears_how_many() {
         let topic = "lab/10.0.0.1/ack";
         let (mut slow, _) = exchange.subscribe(topic).await.unwrap();
         for number in 0..2_000_u32 {
-            exchange.publish(message(topic, number.to_be_bytes().repeat(2_500)));
+            exchange
+                .publish(&message(topic, number.to_be_bytes().repeat(2_500)))
+                .unwrap();
             exchange.taken().await.unwrap();
         }
         let mut seen = 0;
@@ -81,7 +89,9 @@ async fn publishers_wait_for_a_staff_subscriber_until_it_has_caught_up_or_gone()
         let (mut staff, _) = exchange.subscribe("lab/#").await.unwrap();
         let is_held = || !exchange.state().lag.has_room();
         while !is_held() {
-            exchange.publish(message("lab/10.0.0.1/net", vec![b'x'; 100_000]));
+            exchange
+                .publish(&message("lab/10.0.0.1/net", vec![b'x'; 100_000]))
+                .unwrap();
             exchange.taken().await.unwrap();
         }
         let catch_up = async { while staff.next().await.is_ok() {} };
@@ -90,7 +100,9 @@ async fn publishers_wait_for_a_staff_subscriber_until_it_has_caught_up_or_gone()
             () = catch_up => panic!("the router has gone"),
         }
         while !is_held() {
-            exchange.publish(message("lab/10.0.0.1/net", vec![b'x'; 100_000]));
+            exchange
+                .publish(&message("lab/10.0.0.1/net", vec![b'x'; 100_000]))
+                .unwrap();
             exchange.taken().await.unwrap();
         }
         drop(staff);
@@ -107,12 +119,16 @@ async fn a_listener_hears_its_topic_alone_and_leaves_nothing_behind() {
             retain: true,
             ..message("lab/10.0.0.1/status", b"offline".to_vec())
         };
-        exchange.publish(retained);
+        exchange.publish(&retained).unwrap();
         let (mut own, kept) = exchange.listen("lab/10.0.0.1/status");
         let (mut twice, _) = exchange.listen("lab/10.0.0.1/status");
         assert_eq!(kept[0].payload, "offline");
-        exchange.publish(message("lab/10.0.0.2/status", b"other".to_vec()));
-        exchange.publish(message("lab/10.0.0.1/status", b"own".to_vec()));
+        exchange
+            .publish(&message("lab/10.0.0.2/status", b"other".to_vec()))
+            .unwrap();
+        exchange
+            .publish(&message("lab/10.0.0.1/status", b"own".to_vec()))
+            .unwrap();
         for listener in [&mut own, &mut twice] {
             let delivery = listener.next().await.unwrap();
             assert_eq!(&delivery.topic[..], b"lab/10.0.0.1/status");
@@ -136,7 +152,9 @@ async fn a_listener_that_is_too_slow_hears_so_and_nobody_waits_for_it() {
         let topic = "lab/10.0.0.1/ack";
         let (mut slow, _) = exchange.listen(topic);
         for _ in 0..1_000 {
-            exchange.publish(message(topic, vec![b'x'; 1_000]));
+            exchange
+                .publish(&message(topic, vec![b'x'; 1_000]))
+                .unwrap();
             exchange.taken().await.unwrap();
         }
         assert!(exchange.has_room());
@@ -163,7 +181,7 @@ async fn a_filter_brings_what_matches_it_and_nothing_else() {
             "lab/10.0.0.1/usb",
             "lab/10.0.0.2/ack",
         ] {
-            exchange.publish(message(topic, topic.into()));
+            exchange.publish(&message(topic, topic.into())).unwrap();
         }
         exchange.taken().await.unwrap();
         for topic in ["lab/10.0.0.1/ack", "lab/10.0.0.2/ack"] {
@@ -194,7 +212,9 @@ async fn without_a_router_nothing_is_acknowledged() {
     let (exchange, answers) = open();
     kill_router(&exchange.dial);
     assert_eq!(exchange.confirm(answers).await, RouterGone);
-    exchange.publish(message("lab/policy", b"exam".to_vec()));
+    exchange
+        .publish(&message("lab/policy", b"exam".to_vec()))
+        .unwrap();
     assert_eq!(exchange.taken().await, Err(RouterGone));
     let refused = exchange.subscribe("lab/#").await.err();
     assert_eq!(refused, Some(SubscribeError::Gone(RouterGone)));

@@ -142,6 +142,20 @@ async fn a_thousand_retained_topics_reach_a_new_wildcard_subscriber() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_too_large_is_passed_on_and_not_kept() {
+    let broker = TestBroker::start(settings()).await;
+    let mut pc = broker.client(2, "agent").await;
+    pc.publish("lab/127.0.0.2/status", b"online", true).await;
+    let mut staff = broker.reader("lab/+/status").await;
+    assert_eq!(staff.message().await.payload, b"online");
+    let large = vec![b'x'; 16 * 1024 + 1];
+    pc.publish("lab/127.0.0.2/status", &large, true).await;
+    assert_eq!(staff.message().await.payload, large);
+    let mut late = broker.reader("lab/+/status").await;
+    assert_eq!(late.message().await.payload, b"online");
+}
+
+#[tokio::test]
 async fn the_will_of_a_client_that_was_lost_is_published_and_kept() {
     let broker = TestBroker::start(settings()).await;
     let mut staff = broker.reader("lab/#").await;
