@@ -45,7 +45,8 @@ pub struct Args {
     pub key: Option<String>,
 
     /// File with the staff's passwords, one `user:hash` a line, readable by its owner alone; make a line with
-    /// `labwatch-broker hash-password USER`. Connections from this machine itself are staff without a password
+    /// `labwatch-broker hash-password USER`. Connections from loopback (127.0.0.0/8, ::1) are staff without a password;
+    /// those from another address of this machine are not
     #[arg(long, value_name = "FILE", env = "LABWATCH_STAFF_PASSWORDS")]
     pub staff_passwords: Option<String>,
 

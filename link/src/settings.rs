@@ -72,7 +72,7 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "FILE", env = "LABWATCH_PASSWORD_FILE")]
     pub password_file: Option<String>,
 
-    /// File with the certificates (PEM) that a mqtts:// broker is trusted by
+    /// File with the certificates (PEM) that a mqtts:// broker is trusted by; not for mqtt://
     #[arg(long, value_name = "FILE", env = "LABWATCH_CA")]
     pub ca: Option<String>,
 }
@@ -111,6 +111,13 @@ impl BrokerArgs {
             problems.add(
                 "--ca",
                 "mqtts:// needs the certificates that the broker is trusted by",
+            );
+            return None;
+        }
+        if !broker.tls && ca.is_some() {
+            problems.add(
+                "--ca",
+                "mqtt:// is not encrypted and looks at no certificate: mqtts:// is",
             );
             return None;
         }
@@ -302,6 +309,21 @@ mod tests {
         let mut problems = Problems::default();
         assert!(args("mqtts://x").read(&mut problems).is_none());
         assert!(problems.to_string().contains("--ca"));
+    }
+
+    #[test]
+    fn certificates_for_a_broker_without_tls_are_refused() {
+        let file = std::env::temp_dir().join(format!("labwatch-ca-{}", std::process::id()));
+        fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let mut problems = Problems::default();
+        let read = BrokerArgs {
+            ca: file.to_str().map(str::to_owned),
+            ..args("mqtt://x")
+        }
+        .read(&mut problems);
+        fs::remove_file(&file).unwrap();
+        assert!(read.is_none());
+        assert!(problems.to_string().contains("not encrypted"), "{problems}");
     }
 
     #[test]
