@@ -43,10 +43,6 @@ mod probe;
 pub mod quota;
 mod registry;
 mod retained;
-#[expect(
-    clippy::disallowed_methods,
-    reason = "shell: passwords are read from a file"
-)]
 pub mod settings;
 mod tls;
 mod window;

@@ -1,7 +1,8 @@
 //! Certificate and key of the TLS listener: from PEM files to what rustls serves with.
 
-use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
+use std::sync::Arc;
 
+use labwatch_link::settings::read_private;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -21,19 +22,13 @@ pub(crate) fn read_chain(file: &str) -> Result<Vec<CertificateDer<'static>>, Str
     }
 }
 
-/// Reads the private key, which the world must not be able to read.
+/// Reads the private key, which others must not be able to read or change.
 ///
 /// # Errors
 /// In words, with the file's name.
 pub(crate) fn read_key(file: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let meta = fs::metadata(file).map_err(|error| format!("{file}: {error}"))?;
-    if meta.mode() & 0o007 != 0 {
-        let mode = meta.mode() & 0o7777;
-        return Err(format!(
-            "{file}: everybody may read it (mode {mode:04o}); chmod 640 it"
-        ));
-    }
-    PrivateKeyDer::from_pem_file(file).map_err(|error| format!("{file}: {error}"))
+    let pem = read_private(file)?;
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("{file}: {error}"))
 }
 
 /// What a TLS listener needs: TLS 1.2 and 1.3, no client certificates.

@@ -7,9 +7,9 @@
 use std::{
     fmt::{self, Display},
     fs,
+    io::Read as _,
     net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt as _,
-    path::Path,
     str::FromStr,
 };
 
@@ -98,7 +98,7 @@ impl BrokerArgs {
         let password = self
             .password_file
             .as_ref()
-            .map(|file| problems.check("--password-file", read_secret(file)));
+            .map(|file| problems.check("--password-file", read_password(file)));
         let ca = self
             .ca
             .as_ref()
@@ -136,22 +136,33 @@ impl BrokerArgs {
     }
 }
 
-fn read_secret(file: &str) -> Result<String, String> {
+/// Reads a file that holds a secret: a password, staff's passwords, a key.
+///
+/// # Errors
+/// In words, with the file's name: others than its owner may change it, or others than its group may read it (which is
+/// the owner's choice: systemd hands credentials over as 0440), or it cannot be read.
+pub fn read_private(file: &str) -> Result<String, String> {
     let said = |error: std::io::Error| format!("{file}: {error}");
-    let mode = fs::metadata(Path::new(file)).map_err(said)?.mode();
-    // Group read is left to the owner's choice: systemd hands credentials over as 0440.
+    let mut open = fs::File::open(file).map_err(said)?;
+    let mode = open.metadata().map_err(said)?.mode();
     if mode & 0o027 != 0 {
+        let mode = mode & 0o7777;
         return Err(format!(
-            "{file}: others may read or change it (mode {:04o}); chmod 600 it",
-            mode & 0o7777
+            "{file}: others may read or change it (mode {mode:04o}); chmod 600 it"
         ));
     }
-    let text = fs::read_to_string(file).map_err(said)?;
-    let secret = text.lines().next().unwrap_or_default();
-    if secret.is_empty() {
+    let mut text = String::new();
+    open.read_to_string(&mut text).map_err(said)?;
+    Ok(text)
+}
+
+fn read_password(file: &str) -> Result<String, String> {
+    let text = read_private(file)?;
+    let password = text.lines().next().unwrap_or_default();
+    if password.is_empty() {
         Err(format!("{file}: its first line is empty"))
     } else {
-        Ok(secret.to_owned())
+        Ok(password.to_owned())
     }
 }
 
@@ -327,14 +338,23 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_that_others_may_read_or_change_is_refused() {
-        let file = std::env::temp_dir().join(format!("labwatch-password-{}", std::process::id()));
+    fn a_secret_that_others_may_read_or_change_is_refused() {
+        let file = std::env::temp_dir().join(format!("labwatch-secret-{}", std::process::id()));
         fs::write(&file, "secret\n").unwrap();
-        for (mode, good) in [(0o644, false), (0o660, false), (0o440, true), (0o600, true)] {
+        for (mode, good) in [
+            (0o644, false),
+            (0o660, false),
+            (0o604, false),
+            (0o440, true),
+            (0o640, true),
+            (0o600, true),
+        ] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            let secret = read_secret(file.to_str().unwrap());
+            let secret = read_private(file.to_str().unwrap());
             assert_eq!(secret.is_ok(), good, "{mode:o}: {secret:?}");
         }
+        let password = read_password(file.to_str().unwrap());
+        assert_eq!(password.as_deref(), Ok("secret"));
         fs::remove_file(&file).unwrap();
     }
 

@@ -137,10 +137,9 @@ async fn a_session_whose_filter_is_refused_says_so_and_tries_again() {
 }
 
 #[test]
-fn the_world_must_not_read_the_key() {
+fn others_must_not_read_or_change_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let key = key_in(dir.path());
-    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
     let check = [
         "--check",
         "--tls-listen",
@@ -150,13 +149,13 @@ fn the_world_must_not_read_the_key() {
         "--key",
         &key,
     ];
-    let output = run(&check);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("chmod 640")
-    );
+    for (mode, code) in [(0o644, 2), (0o660, 2), (0o640, 0), (0o600, 0)] {
+        fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+        let output = run(&check);
+        assert_eq!(output.status.code(), Some(code), "{mode:o}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told.contains("chmod 600"), code == 2, "{told}");
+    }
 }
 
 #[tokio::test]
