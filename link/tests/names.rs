@@ -38,7 +38,9 @@ fn is_inside(test: &str, hosts: &str, resolv: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         return true;
     }
-    let unshared = Command::new("unshare").args(["-rmn", "true"]).status();
+    let unshared = Command::new("unshare")
+        .args(["-rmn", "ip", "link", "set", "lo", "up"])
+        .status();
     if !unshared.is_ok_and(|status| status.success()) {
         let _ = writeln!(
             stderr(),
