@@ -172,7 +172,7 @@ impl Intake {
         head.check_topic(leaf).map_err(said)?;
         match self
             .ledger
-            .handle_event(ip, &head.place, Digest::of(letter.payload))
+            .handle_event(ip, &head.place, Digest::of(letter.payload), letter.received)
         {
             Verdict::New => {}
             Verdict::Duplicate => {
@@ -209,7 +209,8 @@ impl Intake {
                     let from = from.to_canonical();
                     self.ledger.handle_return(ip, from, &status.lab.journals);
                 }
-                self.ledger.handle_online(ip, &status.lab.journals)
+                self.ledger
+                    .handle_online(ip, &status.lab.journals, letter.received)
             }
             Presence::Offline => Vec::new(),
         };

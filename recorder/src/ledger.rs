@@ -12,7 +12,8 @@
 //! them last: an event that continues the chain takes the journal along to another address, since only who wrote
 //! the event before can know its digest; any other word from there changes nothing of it, so that no PC can
 //! complete, skip or refuse what another one says. Bounded: of one address the newest journals are remembered, older
-//! ones are never taken again. Pure; `now` is an argument.
+//! ones are never taken again. The age of a journal is that of its name, which anybody on the PC may choose: one from
+//! ahead of the clock pushes out none that is not. Pure; `now` is an argument.
 
 mod acks;
 mod books;
@@ -26,6 +27,7 @@ use labwatch_contract::{
     chain::Digest,
     event::Place,
     status::JournalRange,
+    time::Timestamp,
 };
 use uuid::Uuid;
 
@@ -40,6 +42,9 @@ pub use self::{
 pub const JOURNALS_PER_PC: usize = 128;
 /// Addresses whose journals are remembered; what further ones say is refused.
 pub const MAX_PCS: usize = 16 * 1024;
+/// A journal whose name says that it is begun later than so many milliseconds from now has a name from ahead of the
+/// clock: an honest PC's clock may go so far before.
+const AHEAD_MS: i64 = 60_000;
 
 /// All marks of one store.
 #[derive(Debug)]
@@ -68,11 +73,17 @@ impl Ledger {
         ledger
     }
 
-    /// Decides on an event that came by a topic of `ip`; `digest` is that of its payload.
-    pub fn handle_event(&mut self, ip: IpAddr, place: &Place, digest: Digest) -> Verdict {
-        let verdict = judge(&self.books, ip, place, digest);
+    /// Decides on an event that came by a topic of `ip` at `now`; `digest` is that of its payload.
+    pub fn handle_event(
+        &mut self,
+        ip: IpAddr,
+        place: &Place,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Verdict {
+        let verdict = judge(&self.books, ip, place, digest, now);
         match verdict {
-            Verdict::New => match self.books.take(ip, place, digest) {
+            Verdict::New => match self.books.take(ip, place, digest, now) {
                 Ok(()) => self.acks.relent(ip, place.journal),
                 Err(refusal) => {
                     self.acks.refuse(ip, place.journal);
@@ -86,11 +97,17 @@ impl Ledger {
     }
 
     /// Takes an agent's word on which events it still has, and gives the holes that are to be noted. Its answer
-    /// is due at once, for journals that moved just now when they are committed.
-    pub fn handle_online(&mut self, ip: IpAddr, journals: &[JournalRange]) -> Vec<Gap> {
+    /// is due at once, for journals that moved just now when they are committed. An agent names no more journals than
+    /// one acknowledgement does; what is beyond that is not looked at.
+    pub fn handle_online(
+        &mut self,
+        ip: IpAddr,
+        journals: &[JournalRange],
+        now: Timestamp,
+    ) -> Vec<Gap> {
         let mut gaps = Vec::new();
-        for range in journals {
-            match self.books.skip(ip, range) {
+        for range in journals.iter().take(MAX_MARKS) {
+            match self.books.skip(ip, range, now) {
                 Ok(Some(gap)) => gaps.push(gap),
                 Ok(None) => self.acks.answer(ip, range.journal),
                 Err(_) => self.acks.refuse(ip, range.journal),
@@ -153,6 +170,14 @@ impl Ledger {
     pub(crate) fn set_digest(&mut self, ip: IpAddr, journal: Uuid, digest: Digest) {
         self.books.set_digest(ip, journal, digest);
     }
+}
+
+/// The first name of a journal that lies ahead of the clock: names are UUIDs of version 7, which begin with 48 bits of
+/// milliseconds (RFC 9562, 5.7). Anything else is read as if it were one.
+pub(crate) fn first_ahead(now: Timestamp) -> Uuid {
+    const LAST: u128 = 0xffff_ffff_ffff;
+    let ms = now.unix_ms().saturating_add(AHEAD_MS);
+    Uuid::from_u128(u128::try_from(ms).unwrap_or_default().min(LAST) << 80)
 }
 
 #[cfg(test)]

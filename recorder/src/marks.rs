@@ -5,18 +5,20 @@
 //!                {"journal":…,"ip":…,"sequence":…,"digest":…}
 //! ```
 //!
-//! Of one address the newest journals stay, as many as the ledger remembers. Pure.
+//! Of one address the newest journals stay, as many as the ledger remembers, and as many with names from ahead of the
+//! clock. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
 };
 
+use labwatch_contract::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    ledger::{JOURNALS_PER_PC, Standing},
+    ledger::{JOURNALS_PER_PC, Standing, first_ahead},
     record::json_line,
 };
 
@@ -59,8 +61,8 @@ impl Marks {
     }
 
     /// The whole file.
-    pub(crate) fn write(&mut self) -> Vec<u8> {
-        self.prune();
+    pub(crate) fn write(&mut self, now: Timestamp) -> Vec<u8> {
+        self.prune(now);
         let mut text = json_line(&Title {
             recorder: self.store,
         });
@@ -92,12 +94,13 @@ impl Marks {
     }
 
     /// Forgets what the ledger has forgotten.
-    fn prune(&mut self) {
-        let mut of_pc: HashMap<IpAddr, usize> = HashMap::new();
+    fn prune(&mut self, now: Timestamp) {
+        let ahead = first_ahead(now);
+        let mut of_pc: HashMap<(IpAddr, bool), usize> = HashMap::new();
         let newest_first = self.standings.keys().rev().copied();
         let old: Vec<_> = newest_first
-            .filter(|(_, ip)| {
-                let count = of_pc.entry(*ip).or_default();
+            .filter(|(journal, ip)| {
+                let count = of_pc.entry((*ip, *journal >= ahead)).or_default();
                 *count += 1;
                 *count > JOURNALS_PER_PC
             })
@@ -113,6 +116,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-22T09:31:05Z".parse().unwrap()
+    }
 
     fn standing(journal: u128, ip: [u8; 4]) -> Standing {
         Standing {
@@ -133,7 +140,7 @@ mod tests {
             left,
             ..standing(1, [10, 0, 0, 2])
         }]);
-        let text = String::from_utf8(marks.write()).unwrap();
+        let text = String::from_utf8(marks.write(now())).unwrap();
         let read = Marks::from_text(&text).unwrap();
         assert_eq!(read.store(), Uuid::from_u128(9));
         assert_eq!(
@@ -146,7 +153,7 @@ mod tests {
     fn only_the_newest_journals_of_an_address_stay() {
         let mut marks = Marks::new(Uuid::nil());
         marks.apply((1..=200).map(|journal| standing(journal, [10, 0, 0, 1])));
-        marks.write();
+        marks.write(now());
         assert_eq!(marks.standings.len(), JOURNALS_PER_PC);
         assert!(
             marks
@@ -156,11 +163,23 @@ mod tests {
     }
 
     #[test]
+    fn names_from_ahead_of_the_clock_push_out_no_others() {
+        let mut marks = Marks::new(Uuid::nil());
+        let ahead = u128::MAX - 300;
+        marks.apply((1..=100).map(|journal| standing(journal, [10, 0, 0, 1])));
+        marks.apply((ahead..ahead + 200).map(|journal| standing(journal, [10, 0, 0, 1])));
+        marks.write(now());
+        let of_the_clock = marks.standings.keys().filter(|key| key.0.as_u128() < ahead);
+        assert_eq!(of_the_clock.count(), 100);
+        assert_eq!(marks.standings.len(), 100 + JOURNALS_PER_PC);
+    }
+
+    #[test]
     fn a_damaged_file_is_an_error_that_names_the_line() {
         assert!(Marks::from_text("").is_err());
         let mut marks = Marks::new(Uuid::nil());
         marks.apply([standing(1, [10, 0, 0, 1])]);
-        let text = String::from_utf8(marks.write()).unwrap();
+        let text = String::from_utf8(marks.write(now())).unwrap();
         assert!(
             Marks::from_text(&text[..text.len() - 5]).is_err_and(|error| error.contains("line 2"))
         );

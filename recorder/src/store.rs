@@ -235,7 +235,7 @@ impl Store {
     ///
     /// # Errors
     /// When something cannot be brought to the disk.
-    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+    pub(crate) fn settle(&mut self, now: Timestamp) -> Result<(), Failure> {
         if self.log.is_full() && self.retiring.is_none() {
             self.files.flush()?;
             self.retiring = Some(self.log.turn());
@@ -244,7 +244,7 @@ impl Store {
         if let Some(number) = self.retiring
             && self.files.sync_some(SYNCS)?
         {
-            self.retire(number)?;
+            self.retire(number, now)?;
         }
         Ok(())
     }
@@ -335,20 +335,20 @@ impl Store {
         if self.wants_checkpoint(true) {
             self.checkpoint(now)?;
         }
-        Ok(self.settle_all()?)
+        Ok(self.settle_all(now)?)
     }
 
-    fn settle_all(&mut self) -> Result<(), Failure> {
+    fn settle_all(&mut self, now: Timestamp) -> Result<(), Failure> {
         self.files.flush()?;
         self.files.begin_pass();
         while !self.files.sync_some(usize::MAX)? {}
         let before = self.log.turn();
-        self.retire(before)
+        self.retire(before, now)
     }
 
     /// Everything in the segments up to this number is in the files and on the disk.
-    fn retire(&mut self, number: u64) -> Result<(), Failure> {
-        replace(&self.dir, "marks", &self.marks.write())?;
+    fn retire(&mut self, number: u64, now: Timestamp) -> Result<(), Failure> {
+        replace(&self.dir, "marks", &self.marks.write(now))?;
         self.log.remove(number).map_err(Failure::Fatal)?;
         self.retiring = None;
         Ok(())

@@ -2,17 +2,18 @@
 //!
 //! A book says which mark is taken and which is durable; those that moved are handed out once, for the log. An event
 //! that continues a journal from another address takes its book along, and the address that it has left is told with
-//! the mark. Bounded: [`JOURNALS_PER_PC`] of one address, the newest, and [`MAX_PCS`] addresses.
+//! the mark. Bounded: [`JOURNALS_PER_PC`] of one address, the newest, as many whose names lie ahead of the clock, and
+//! [`MAX_PCS`] addresses.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
-use labwatch_contract::{chain::Digest, event::Place, status::JournalRange};
+use labwatch_contract::{chain::Digest, event::Place, status::JournalRange, time::Timestamp};
 use uuid::Uuid;
 
-use super::{JOURNALS_PER_PC, MAX_PCS, Refusal, Standing};
+use super::{JOURNALS_PER_PC, MAX_PCS, Refusal, Standing, first_ahead};
 
 /// Events that an agent no longer has, both ends included; named once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,9 @@ impl Books {
             durable: mark.sequence,
             moved: false,
         };
-        if self.admit(mark.ip, mark.journal).is_ok() {
+        if self.has_room_for(mark.ip) {
+            // What is too much leaves with the next one that comes: only then is there a clock to judge by.
+            self.pcs.entry(mark.ip).or_default().insert(mark.journal);
             self.books.insert((mark.journal, mark.ip), book);
         }
     }
@@ -105,10 +108,11 @@ impl Books {
         ip: IpAddr,
         place: &Place,
         digest: Digest,
+        now: Timestamp,
     ) -> Result<(), Refusal> {
         let own = (place.journal, ip);
         let Some(book) = self.books.get_mut(&own) else {
-            return self.take_first(ip, place, digest);
+            return self.take_first(ip, place, digest, now);
         };
         (book.taken, book.digest) = (place.sequence, Some(digest));
         if !std::mem::replace(&mut book.moved, true) {
@@ -118,12 +122,18 @@ impl Books {
     }
 
     /// Opens the book of a journal under a new address.
-    fn take_first(&mut self, ip: IpAddr, place: &Place, digest: Digest) -> Result<(), Refusal> {
+    fn take_first(
+        &mut self,
+        ip: IpAddr,
+        place: &Place,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let from = self
             .siblings(place.journal)
             .find(|(_, book)| book.is_continued_by(place))
             .map(|(from, book)| (from, book.durable));
-        self.admit(ip, place.journal)?;
+        self.admit(ip, place.journal, now)?;
         let (durable, left) = match from {
             Some((from, durable)) => (durable, self.release(place.journal, from)),
             None => (0, Vec::new()),
@@ -147,6 +157,7 @@ impl Books {
         &mut self,
         ip: IpAddr,
         range: &JournalRange,
+        now: Timestamp,
     ) -> Result<Option<Gap>, Refusal> {
         let own = (range.journal, ip);
         let other = || {
@@ -156,7 +167,7 @@ impl Books {
         };
         let known = self.books.get(&own).copied();
         let mark = known.map(|book| book.taken).or_else(other);
-        if mark.is_none() && self.is_forgotten(ip, range.journal) {
+        if mark.is_none() && self.is_forgotten(ip, range.journal, now) {
             return Err(Refusal::Forgotten);
         }
         let (mark, before) = (mark.unwrap_or(0), range.first.saturating_sub(1));
@@ -164,7 +175,7 @@ impl Books {
             return Ok(None);
         }
         if known.is_none() {
-            self.admit(ip, range.journal)?;
+            self.admit(ip, range.journal, now)?;
         }
         let book = Book {
             taken: before,
@@ -250,31 +261,36 @@ impl Books {
         self.books.get_mut(&key).map(|book| (key.1, book))
     }
 
-    /// Whether a journal that is not remembered is older than the many that are.
-    pub(super) fn is_forgotten(&self, ip: IpAddr, journal: Uuid) -> bool {
-        let full = self.pcs.get(&ip).filter(|pc| pc.len() >= JOURNALS_PER_PC);
-        full.and_then(|pc| pc.first())
-            .is_some_and(|oldest| journal < *oldest)
+    /// Whether a journal that is not remembered is older than the many of its kind that are.
+    pub(super) fn is_forgotten(&self, ip: IpAddr, journal: Uuid, now: Timestamp) -> bool {
+        let Some(pc) = self.pcs.get(&ip) else {
+            return false;
+        };
+        let mut newest_first = fellows(pc, journal, now).rev();
+        let oldest = newest_first.nth(JOURNALS_PER_PC - 1);
+        oldest.is_some_and(|oldest| journal < *oldest)
+    }
+
+    fn has_room_for(&self, ip: IpAddr) -> bool {
+        self.pcs.len() < MAX_PCS || self.pcs.contains_key(&ip)
     }
 
     /// Makes room for a journal of `ip`.
-    fn admit(&mut self, ip: IpAddr, journal: Uuid) -> Result<(), Refusal> {
-        if !self.pcs.contains_key(&ip) && self.pcs.len() >= MAX_PCS {
+    fn admit(&mut self, ip: IpAddr, journal: Uuid, now: Timestamp) -> Result<(), Refusal> {
+        if !self.has_room_for(ip) {
             return Err(Refusal::TooManyPcs);
         }
-        if self.is_forgotten(ip, journal) {
+        if self.is_forgotten(ip, journal, now) {
             return Err(Refusal::Forgotten);
         }
         let pc = self.pcs.entry(ip).or_default();
         pc.insert(journal);
-        let oldest = if pc.len() > JOURNALS_PER_PC {
-            pc.pop_first()
-        } else {
-            None
-        };
-        if let Some(oldest) = oldest {
-            self.books.remove(&(oldest, ip));
-            self.moved.remove(&(oldest, ip));
+        let newest_first = fellows(pc, journal, now).rev();
+        let old: Vec<_> = newest_first.skip(JOURNALS_PER_PC).copied().collect();
+        for journal in old {
+            pc.remove(&journal);
+            self.books.remove(&(journal, ip));
+            self.moved.remove(&(journal, ip));
         }
         Ok(())
     }
@@ -293,5 +309,19 @@ impl Books {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.books.len()
+    }
+}
+
+/// The journals of a PC that `journal` may push out: a name from ahead of the clock only others of its kind.
+fn fellows(
+    pc: &BTreeSet<Uuid>,
+    journal: Uuid,
+    now: Timestamp,
+) -> impl DoubleEndedIterator<Item = &Uuid> {
+    let ahead = first_ahead(now);
+    if journal < ahead {
+        pc.range(..ahead)
+    } else {
+        pc.range(ahead..)
     }
 }

@@ -25,12 +25,16 @@ fn place(journal: u128, sequence: u64) -> Place {
     }
 }
 
+fn received() -> Timestamp {
+    "2026-11-22T09:31:05Z".parse().unwrap()
+}
+
 fn ledger() -> Ledger {
     Ledger::new(STORE)
 }
 
 fn take_from(ledger: &mut Ledger, ip: IpAddr, journal: u128, sequence: u64) -> Verdict {
-    ledger.handle_event(ip, &place(journal, sequence), digest(sequence))
+    ledger.handle_event(ip, &place(journal, sequence), digest(sequence), received())
 }
 
 fn take(ledger: &mut Ledger, journal: u128, sequence: u64) -> Verdict {
@@ -108,8 +112,11 @@ fn only_an_agents_own_word_makes_a_gap_and_it_is_named_once() {
         from: 2,
         to: 4,
     };
-    assert_eq!(ledger.handle_online(A, &[range(1, 5, 9)]), [gap]);
-    assert_eq!(ledger.handle_online(A, &[range(1, 5, 9)]), []);
+    assert_eq!(
+        ledger.handle_online(A, &[range(1, 5, 9)], received()),
+        [gap]
+    );
+    assert_eq!(ledger.handle_online(A, &[range(1, 5, 9)], received()), []);
     assert_eq!(take(&mut ledger, 1, 4), Verdict::Duplicate);
     // Whatever it was that came before: it is missing.
     assert_eq!(take(&mut ledger, 1, 5), Verdict::New);
@@ -123,7 +130,7 @@ fn a_journal_whose_end_was_lost_on_the_pc_is_complete() {
         take(&mut ledger, 1, sequence);
     }
     commit(&mut ledger);
-    assert_eq!(ledger.handle_online(A, &[range(1, 1, 2)]), []);
+    assert_eq!(ledger.handle_online(A, &[range(1, 1, 2)], received()), []);
     assert_eq!(acks(&mut ledger, start()), [(A, 1, 3)]);
 }
 
@@ -131,10 +138,16 @@ fn a_journal_whose_end_was_lost_on_the_pc_is_complete() {
 fn an_empty_range_and_one_of_nonsense_make_no_gap() {
     let mut ledger = ledger();
     for (first, last) in [(1, 0), (0, 0), (0, 9), (9, 3), (u64::MAX, 0)] {
-        assert_eq!(ledger.handle_online(A, &[range(1, first, last)]), []);
+        assert_eq!(
+            ledger.handle_online(A, &[range(1, first, last)], received()),
+            []
+        );
     }
     // Everything was dropped, nothing is left.
-    assert_eq!(ledger.handle_online(A, &[range(1, 9, 8)]).len(), 1);
+    assert_eq!(
+        ledger.handle_online(A, &[range(1, 9, 8)], received()).len(),
+        1
+    );
 }
 
 #[test]
@@ -164,13 +177,13 @@ fn only_what_is_committed_is_acknowledged() {
 #[test]
 fn each_online_is_answered_even_with_nothing_to_say() {
     let (mut ledger, now) = (ledger(), start());
-    ledger.handle_online(A, &[]);
+    ledger.handle_online(A, &[], received());
     assert!(
         ledger
             .poll_ack(now)
             .is_some_and(|(ip, ack)| ip == A && ack.marks.is_empty())
     );
-    ledger.handle_online(A, &[range(7, 1, 3)]);
+    ledger.handle_online(A, &[range(7, 1, 3)], received());
     assert_eq!(acks(&mut ledger, now), [(A, 7, 0)]);
 }
 
@@ -221,7 +234,7 @@ fn an_event_that_does_not_continue_the_chain_is_refused_and_the_mark_stays() {
         prev: Digest::of(b"something else"),
         ..place(1, 2)
     };
-    let verdict = ledger.handle_event(A, &forged, digest(2));
+    let verdict = ledger.handle_event(A, &forged, digest(2), received());
     assert_eq!(verdict, Verdict::Refused(Refusal::Chain));
     let (_, ack) = ledger.poll_ack(start() + Duration::from_secs(2)).unwrap();
     assert_eq!(
@@ -239,7 +252,7 @@ fn an_event_that_does_not_continue_the_chain_is_refused_and_the_mark_stays() {
 fn a_second_event_of_one_number_is_refused() {
     let mut ledger = ledger();
     take(&mut ledger, 1, 1);
-    let verdict = ledger.handle_event(A, &place(1, 1), Digest::of(b"something else"));
+    let verdict = ledger.handle_event(A, &place(1, 1), Digest::of(b"something else"), received());
     assert_eq!(verdict, Verdict::Refused(Refusal::SecondOfItsNumber));
 }
 
@@ -250,7 +263,7 @@ fn a_journal_goes_on_under_another_address() {
     take_from(&mut ledger, A, 1, 2);
     commit(&mut ledger);
     acks(&mut ledger, now);
-    assert_eq!(ledger.handle_online(B, &[range(1, 1, 4)]), []);
+    assert_eq!(ledger.handle_online(B, &[range(1, 1, 4)], received()), []);
     assert_eq!(acks(&mut ledger, now), [(B, 1, 2)]);
     assert_eq!(take_from(&mut ledger, B, 1, 2), Verdict::Duplicate);
     assert_eq!(take_from(&mut ledger, B, 1, 3), Verdict::New);
@@ -279,12 +292,17 @@ fn no_pc_completes_skips_or_refuses_the_journal_of_another() {
     commit(&mut ledger);
     acks(&mut ledger, now);
     // A names B's journal as if most of it were gone: it is A's own word, and noted under A's address.
-    assert_eq!(ledger.handle_online(A, &[range(1, 900, 900)]).len(), 1);
+    assert_eq!(
+        ledger
+            .handle_online(A, &[range(1, 900, 900)], received())
+            .len(),
+        1
+    );
     let forged = Place {
         prev: Digest::of(b"a guess"),
         ..place(1, 2)
     };
-    ledger.handle_event(A, &forged, digest(7));
+    ledger.handle_event(A, &forged, digest(7), received());
     commit(&mut ledger);
     let told = |ledger: &mut Ledger| {
         std::iter::from_fn(|| ledger.poll_ack(now + Duration::from_secs(5)))
@@ -327,9 +345,48 @@ fn journals_older_than_those_remembered_are_never_taken_again() {
         take(&mut ledger, 1, 2),
         Verdict::Refused(Refusal::Forgotten)
     );
-    assert_eq!(ledger.handle_online(A, &[range(1, 5, 6)]), []);
+    assert_eq!(ledger.handle_online(A, &[range(1, 5, 6)], received()), []);
     assert_eq!(ledger.books.len(), JOURNALS_PER_PC);
     assert_eq!(take(&mut ledger, 200, 2), Verdict::New);
+}
+
+#[test]
+fn names_from_ahead_of_the_clock_lock_no_pc_out() {
+    let mut ledger = ledger();
+    let today = first_ahead(received()).as_u128() - (120_000 << 80);
+    assert_eq!(take(&mut ledger, today, 1), Verdict::New);
+    for message in 0..4 {
+        let ahead = |number: u128| range(u128::MAX - 1000 + 64 * message + number, 2, 1);
+        let named: Vec<_> = (0..64).map(ahead).collect();
+        ledger.handle_online(A, &named, received());
+    }
+    for journal in 0..200 {
+        take(&mut ledger, u128::MAX - 200 + journal, 1);
+    }
+    assert_eq!(ledger.books.len(), 1 + JOURNALS_PER_PC);
+    assert_eq!(take(&mut ledger, today, 2), Verdict::New);
+    assert_eq!(take(&mut ledger, today + 1, 1), Verdict::New);
+    // Not after a restart either.
+    let mut ledger = Ledger::restore(STORE, ledger.take_moved());
+    assert_eq!(take(&mut ledger, today, 3), Verdict::New);
+    assert_eq!(take(&mut ledger, today + 2, 1), Verdict::New);
+}
+
+#[test]
+fn a_pc_whose_clock_is_far_ahead_is_recorded_all_the_same() {
+    let mut ledger = ledger();
+    let journal = first_ahead(received()).as_u128() + (1 << 120);
+    for number in 0..200 {
+        assert_eq!(take(&mut ledger, journal + number, 1), Verdict::New);
+    }
+    assert_eq!(take(&mut ledger, journal + 199, 2), Verdict::New);
+}
+
+#[test]
+fn an_online_moves_no_more_journals_than_an_acknowledgement_names() {
+    let mut ledger = ledger();
+    let named: Vec<_> = (1..=3000).map(|journal| range(journal, 2, 1)).collect();
+    assert_eq!(ledger.handle_online(A, &named, received()).len(), MAX_MARKS);
 }
 
 #[test]
@@ -355,7 +412,7 @@ fn more_addresses_than_can_be_remembered_are_refused_and_the_others_stay() {
 #[test]
 fn the_largest_numbers_are_taken() {
     let mut ledger = ledger();
-    ledger.handle_online(A, &[range(1, u64::MAX, u64::MAX)]);
+    ledger.handle_online(A, &[range(1, u64::MAX, u64::MAX)], received());
     assert_eq!(take(&mut ledger, 1, u64::MAX), Verdict::New);
     assert_eq!(take(&mut ledger, 1, u64::MAX), Verdict::Duplicate);
     assert_eq!(take(&mut ledger, 1, 1), Verdict::Duplicate);
@@ -372,7 +429,7 @@ proptest! {
         for (what, sequence) in steps {
             match what {
                 0 => {
-                    let gaps = ledger.handle_online(A, &[range(1, sequence, 30)]);
+                    let gaps = ledger.handle_online(A, &[range(1, sequence, 30)], received());
                     page.extend(gaps.iter().flat_map(|gap| gap.from..=gap.to));
                 }
                 1 => {
@@ -424,13 +481,16 @@ fn a_pc_that_dropped_events_elsewhere_and_returns_is_recorded_once() {
     take_from(&mut ledger, A, 1, 1);
     take_from(&mut ledger, A, 1, 2);
     // As B it has lost some, and goes on.
-    assert_eq!(ledger.handle_online(B, &[range(1, 5, 6)]).len(), 1);
+    assert_eq!(
+        ledger.handle_online(B, &[range(1, 5, 6)], received()).len(),
+        1
+    );
     take_from(&mut ledger, B, 1, 5);
     take_from(&mut ledger, B, 1, 6);
     commit(&mut ledger);
     let (back, journals) = (A, [range(1, 5, 7)]);
     ledger.handle_return(back, B, &journals);
-    assert_eq!(ledger.handle_online(back, &journals), []);
+    assert_eq!(ledger.handle_online(back, &journals, received()), []);
     assert_eq!(take_from(&mut ledger, A, 1, 6), Verdict::Duplicate);
     assert_eq!(take_from(&mut ledger, A, 1, 7), Verdict::New);
     let moved = ledger.take_moved();
@@ -448,7 +508,10 @@ fn no_pc_takes_the_journal_of_another_by_saying_that_it_was_there() {
     ledger.handle_return(B, A, &[range(1, 1, 9)]);
     assert_eq!(take_from(&mut ledger, A, 1, 3), Verdict::New);
     // Not even with a claim of its own before: whoever continues the chain has it.
-    assert_eq!(ledger.handle_online(B, &[range(1, 9, 9)]).len(), 1);
+    assert_eq!(
+        ledger.handle_online(B, &[range(1, 9, 9)], received()).len(),
+        1
+    );
     take_from(&mut ledger, A, 1, 4);
     ledger.handle_return(B, A, &[range(1, 9, 9)]);
     assert_eq!(take_from(&mut ledger, A, 1, 5), Verdict::New);

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use labwatch_contract::{chain::Digest, event::Place};
+use labwatch_contract::{chain::Digest, event::Place, time::Timestamp};
 
 use super::{
     JOURNALS_PER_PC, MAX_PCS,
@@ -42,8 +42,14 @@ pub enum Refusal {
     TooManyPcs,
 }
 
-/// Decides on an event that came by a topic of `ip`; `digest` is that of its payload.
-pub(super) fn judge(books: &Books, ip: IpAddr, place: &Place, digest: Digest) -> Verdict {
+/// Decides on an event that came by a topic of `ip` at `now`; `digest` is that of its payload.
+pub(super) fn judge(
+    books: &Books,
+    ip: IpAddr,
+    place: &Place,
+    digest: Digest,
+    now: Timestamp,
+) -> Verdict {
     if let Some(book) = books.get(ip, place.journal) {
         return compare(book, place, digest);
     }
@@ -56,7 +62,7 @@ pub(super) fn judge(books: &Books, ip: IpAddr, place: &Place, digest: Digest) ->
         Some(book) if place.sequence == book.taken.saturating_add(1) => {
             Verdict::Refused(Refusal::Chain)
         }
-        None if books.is_forgotten(ip, place.journal) => Verdict::Refused(Refusal::Forgotten),
+        None if books.is_forgotten(ip, place.journal, now) => Verdict::Refused(Refusal::Forgotten),
         None if place.sequence == 1 => Verdict::New,
         Some(_) | None => Verdict::Ahead,
     }

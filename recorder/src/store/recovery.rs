@@ -44,7 +44,7 @@ impl Store {
             if self.wants_checkpoint(true) {
                 self.checkpoint(now)?;
             }
-            self.settle_all()?;
+            self.settle_all(now)?;
             self.recovery = Recovery::Done;
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use chrono::Utc;
 use labwatch_contract::{
     chain::Hasher,
     checkpoint::{Checkpoint, FileHead, Key, unhex},
@@ -79,7 +80,7 @@ pub(super) fn marks(dir: &Path) -> anyhow::Result<Marks> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut marks = Marks::new(Uuid::new_v4());
-            replace(dir, "marks", &marks.write())?;
+            replace(dir, "marks", &marks.write(Utc::now().into()))?;
             info!("a new store: {}", marks.store());
             Ok(marks)
         }

@@ -126,7 +126,7 @@ impl Writer<'_> {
             self.signed = Some(Instant::now());
             self.exchange.tell(News::Checkpoint(payload));
         }
-        self.store.settle()
+        self.store.settle(Utc::now().into())
     }
 
     fn due(&self, last: Option<Instant>, every: Duration) -> bool {

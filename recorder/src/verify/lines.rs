@@ -98,8 +98,10 @@ impl Lines {
     ) -> Option<Found> {
         let checked = match line.wrong {
             Some(wrong) => Err(wrong.to_owned()),
-            None if time.is_none() => Err("no line of a record: no time of receipt".to_owned()),
-            None => self.check(file, line, findings),
+            None => match time {
+                Some(time) => self.check(file, line, time, findings),
+                None => Err("no line of a record: no time of receipt".to_owned()),
+            },
         };
         match checked {
             Ok(found) => found,
@@ -114,6 +116,7 @@ impl Lines {
         &mut self,
         file: &Path,
         line: &RawLine,
+        time: Timestamp,
         findings: &mut Findings,
     ) -> Result<Option<Found>, String> {
         let text =
@@ -134,7 +137,7 @@ impl Lines {
             // Words of another version are passed over.
             let known = serde_json::from_str(note.get()).ok();
             return known
-                .map_or(Ok(()), |note| self.note(ip, &note))
+                .map_or(Ok(()), |note| self.note(ip, &note, time))
                 .map(|()| None);
         }
         let payload = read.payload.ok_or("neither payload nor note")?.get();
@@ -150,7 +153,7 @@ impl Lines {
             digest: Digest::of(payload.as_bytes()),
         };
         self.events += 1;
-        self.chain(ip, &found, findings);
+        self.chain(ip, &found, time, findings);
         if *self.file != *file {
             self.file = file.into();
         }
@@ -159,7 +162,7 @@ impl Lines {
         Ok(Some(found))
     }
 
-    fn note(&mut self, ip: IpAddr, note: &Note) -> Result<(), String> {
+    fn note(&mut self, ip: IpAddr, note: &Note, time: Timestamp) -> Result<(), String> {
         if let Note::Online(Sighting {
             previous_ip: Some(from),
             journals,
@@ -177,7 +180,7 @@ impl Lines {
             if gap.ip != ip
                 || self
                     .ledger
-                    .handle_online(ip, &[range])
+                    .handle_online(ip, &[range], time)
                     .first()
                     .map(|known| known.from)
                     != Some(gap.from)
@@ -188,11 +191,13 @@ impl Lines {
         Ok(())
     }
 
-    fn chain(&mut self, ip: IpAddr, found: &Found, findings: &mut Findings) {
+    fn chain(&mut self, ip: IpAddr, found: &Found, time: Timestamp, findings: &mut Findings) {
         let Place {
             journal, sequence, ..
         } = found.place;
-        let verdict = self.ledger.handle_event(ip, &found.place, found.digest);
+        let verdict = self
+            .ledger
+            .handle_event(ip, &found.place, found.digest, time);
         let mut tell =
             |line: (&Path, u64), what: String| findings.add(Finding::new(line.0, line.1, what));
         let here = (found.file.as_path(), found.line);
@@ -230,13 +235,13 @@ impl Lines {
             }
         }
         if matches!(verdict, Verdict::Ahead | Verdict::Refused(Refusal::Chain)) {
-            self.go_on(ip, found);
+            self.go_on(ip, found, time);
         }
         self.ledger.take_moved();
     }
 
     /// Takes an event that does not fit, so that the next one is judged by it.
-    fn go_on(&mut self, ip: IpAddr, found: &Found) {
+    fn go_on(&mut self, ip: IpAddr, found: &Found, time: Timestamp) {
         let Place {
             journal, sequence, ..
         } = found.place;
@@ -245,7 +250,7 @@ impl Lines {
             first: sequence.saturating_add(1),
             last: sequence,
         };
-        self.ledger.handle_online(ip, &[range]);
+        self.ledger.handle_online(ip, &[range], time);
         self.ledger.set_digest(ip, journal, found.digest);
     }
 }
