@@ -8,11 +8,12 @@
 //! ```
 //!
 //! Each becomes a line of its own before the event. Judged by new events only, in the order in which they are
-//! recorded; bounded, and empty at each start. Pure.
+//! recorded; bounded, and empty at each start: of a PC's own texts, which may have any length, only digests are
+//! remembered. Pure.
 
 use std::net::IpAddr;
 
-use labwatch_contract::{event::Head, time::Timestamp};
+use labwatch_contract::{chain::Digest, event::Head, time::Timestamp};
 use uuid::Uuid;
 
 use crate::{
@@ -34,17 +35,17 @@ pub(crate) struct Continuity {
 }
 
 /// Where a journal's clocks were.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Course {
-    boot: String,
+    boot: Digest,
     offset_ms: i64,
     late: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Pc {
-    host: String,
-    boot: String,
+    host: Digest,
+    boot: Digest,
     /// The journal begun last in this boot, and when, in time since boot.
     newest: Uuid,
     begun_ms: u64,
@@ -86,8 +87,8 @@ impl Continuity {
         let uptime = i64::try_from(head.uptime_ms).unwrap_or(i64::MAX);
         let offset_ms = head.time.unix_ms().saturating_sub(uptime);
         let late = lag > LATE_MS;
+        let boot = Digest::of(head.boot_id.as_bytes());
         let Some(course) = self.journals.get_mut(&head.place.journal) else {
-            let boot = head.boot_id.clone();
             self.journals.insert(
                 head.place.journal,
                 Course {
@@ -99,33 +100,31 @@ impl Continuity {
             return (late.then_some(lag), None);
         };
         let jump = offset_ms.saturating_sub(course.offset_ms);
-        let jumped = course.boot == head.boot_id && jump.saturating_abs() > JUMP_MS;
+        let jumped = course.boot == boot && jump.saturating_abs() > JUMP_MS;
         let fresh = late && !course.late;
         course.late = late;
         // Slow drift is followed.
         course.offset_ms = offset_ms;
-        if course.boot != head.boot_id {
-            course.boot.clone_from(&head.boot_id);
-        }
+        course.boot = boot;
         (fresh.then_some(lag), jumped.then_some(jump))
     }
 
     fn identity(&mut self, ip: IpAddr, head: &Head) -> (bool, bool) {
-        let journal = head.place.journal;
+        let (journal, new) = (head.place.journal, Pc::of(head));
         let Some(pc) = self.pcs.get_mut(&ip) else {
-            self.pcs.insert(ip, Pc::of(head));
+            self.pcs.insert(ip, new);
             return (false, false);
         };
-        if pc.host != head.host_id {
-            *pc = Pc::of(head);
+        if pc.host != new.host {
+            *pc = new;
             return (false, true);
         }
-        if pc.boot != head.boot_id {
-            *pc = Pc::of(head);
+        if pc.boot != new.boot {
+            *pc = new;
         } else if pc.newest != journal && head.uptime_ms > pc.begun_ms {
             if head.place.sequence == 1 {
                 (pc.newest, pc.begun_ms) = (journal, head.uptime_ms);
-            } else if !pc.boot.is_empty() {
+            } else if !head.boot_id.is_empty() {
                 return (!std::mem::replace(&mut pc.noted, true), false);
             }
         }
@@ -136,8 +135,8 @@ impl Continuity {
 impl Pc {
     fn of(head: &Head) -> Self {
         Self {
-            host: head.host_id.clone(),
-            boot: head.boot_id.clone(),
+            host: Digest::of(head.host_id.as_bytes()),
+            boot: Digest::of(head.boot_id.as_bytes()),
             newest: head.place.journal,
             begun_ms: head.uptime_ms,
             noted: false,
@@ -225,6 +224,15 @@ mod tests {
             [Note::SecondJournal(_)]
         ));
         assert_eq!(take(&mut continuity, &head(1, 3, 50, 0), 0), []);
+    }
+
+    #[test]
+    fn of_a_pcs_own_texts_nothing_is_remembered_that_has_a_length() {
+        // What can be copied bit by bit owns no text.
+        fn owns_nothing<T: Copy>(_: &Recent<impl Sized, T>) {}
+        let Continuity { journals, pcs } = Continuity::default();
+        owns_nothing(&journals);
+        owns_nothing(&pcs);
     }
 
     #[test]

@@ -214,7 +214,10 @@ impl Intake {
             }
             Presence::Offline => Vec::new(),
         };
-        if self.attendance.is_news(ip, &status) {
+        if self
+            .attendance
+            .is_news(ip, &status, Digest::of(letter.payload))
+        {
             let action = status.event.action;
             let sighting = Sighting::of(ip, status, letter.retained);
             let note = match action {

@@ -2,11 +2,16 @@
 //!
 //! A broker repeats the retained status of every PC at each connect, and a will of an old connection may come
 //! after the hello of the new one. A status that was noted is not noted again; an `offline` that names another
-//! connection than the one that is online counts for nothing. Pure.
+//! connection than the one that is online counts for nothing. A status is remembered by its digest: it may be as long
+//! as a message. Pure.
 
 use std::net::IpAddr;
 
-use labwatch_contract::status::{Presence, Status};
+use labwatch_contract::{
+    chain::Digest,
+    status::{Presence, Status},
+};
+use uuid::Uuid;
 
 use crate::recent::Recent;
 
@@ -16,7 +21,16 @@ const MAX_PCS: usize = 16 * 1024;
 /// The last status noted of each PC.
 #[derive(Debug)]
 pub(crate) struct Attendance {
-    last: Recent<IpAddr, Status>,
+    last: Recent<IpAddr, Word>,
+}
+
+/// What a status comes down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    presence: Presence,
+    connection: Uuid,
+    /// Of its payload.
+    digest: Digest,
 }
 
 impl Default for Attendance {
@@ -28,22 +42,27 @@ impl Default for Attendance {
 }
 
 impl Attendance {
-    /// Whether `status` of the PC with this address is news.
-    pub(crate) fn is_news(&mut self, address: IpAddr, status: &Status) -> bool {
+    /// Whether `status` of the PC with this address is news; `digest` is that of its payload.
+    pub(crate) fn is_news(&mut self, address: IpAddr, status: &Status, digest: Digest) -> bool {
+        let word = Word {
+            presence: status.event.action,
+            connection: status.lab.connection,
+            digest,
+        };
         let last = self.last.get_mut(&address);
-        let known = last.is_some_and(|last| last == status || is_stale(last, status));
+        let known = last.is_some_and(|last| *last == word || is_stale(*last, word));
         if !known {
-            self.last.insert(address, status.clone());
+            self.last.insert(address, word);
         }
         !known
     }
 }
 
-/// Whether `status` is the end of a connection that another has replaced.
-fn is_stale(last: &Status, status: &Status) -> bool {
-    last.event.action == Presence::Online
-        && status.event.action == Presence::Offline
-        && last.lab.connection != status.lab.connection
+/// Whether `word` is of the end of a connection that another has replaced.
+fn is_stale(last: Word, word: Word) -> bool {
+    last.presence == Presence::Online
+        && word.presence == Presence::Offline
+        && last.connection != word.connection
 }
 
 #[cfg(test)]
@@ -93,7 +112,15 @@ pub(crate) mod tests {
 
     fn is_news(attendance: &mut Attendance, connection: u128, reason: Reason) -> bool {
         let status = status("192.168.0.133", connection, reason);
-        attendance.is_news(status.host.ip, &status)
+        let digest = Digest::of(&serde_json::to_vec(&status).unwrap());
+        attendance.is_news(status.host.ip, &status, digest)
+    }
+
+    #[test]
+    fn of_a_status_nothing_is_remembered_that_has_a_length() {
+        // What can be copied bit by bit owns no text.
+        fn owns_nothing<T: Copy>(_: &Recent<IpAddr, T>) {}
+        owns_nothing(&Attendance::default().last);
     }
 
     #[test]
