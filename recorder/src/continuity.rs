@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     recent::Recent,
-    record::{Note, Oddity},
+    record::{Jump, Note, Oddity},
 };
 
 /// Journals and PCs that are remembered.
@@ -75,7 +75,7 @@ impl Continuity {
         let (second, other) = self.identity(ip, head);
         let notes = [
             late.map(|ms| Note::Late(oddity(Some(ms)))),
-            jump.map(|ms| Note::ClockJump(oddity(Some(ms)))),
+            jump.map(|ms| Note::ClockJump(Jump::Pc(oddity(Some(ms))))),
             second.then(|| Note::SecondJournal(oddity(None))),
             other.then(|| Note::OtherHost(oddity(None))),
         ];
@@ -197,10 +197,10 @@ mod tests {
         assert_eq!(take(&mut continuity, &head(1, 2, 20, 1), 0), []);
         assert!(matches!(
             take(&mut continuity, &head(1, 3, 30, -3599), 0)[..],
-            [Note::ClockJump(Oddity {
+            [Note::ClockJump(Jump::Pc(Oddity {
                 ms: Some(-3_600_000),
                 ..
-            })]
+            }))]
         ));
         assert_eq!(take(&mut continuity, &head(1, 4, 40, -3599), 0), []);
     }

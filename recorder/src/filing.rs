@@ -8,8 +8,10 @@
 //! ```
 //!
 //! A file is named after the time of its first line. A new one is begun each hour of UTC, at 64 MiB, and at each
-//! start, because `Filing` begins with no memory. A folder is a parsed address or one of two words: no path is
-//! ever made from the text of a topic. Pure: the store asks, opens, and says what it had to begin.
+//! start. The files of a folder are read in the order of their names: where a clock that was set back would bring a
+//! new one before the last one, it takes the name of that with the next number. Only by a day at most: a clock that
+//! was years ahead must not give its names to all that follows. A folder is a parsed address or one of two words: no
+//! path is ever made from the text of a topic. Pure: the store asks, opens, and says what it found or had to begin.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -22,6 +24,8 @@ pub(crate) const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Folders whose current file is remembered; a forgotten one begins another file.
 pub(crate) const MAX_FOLDERS: usize = 16 * 1024;
 const HOUR_MS: i64 = 3_600_000;
+/// A clock that is set back further may bring new files before older ones.
+const BACK_MS: i64 = 24 * HOUR_MS;
 const EXTENSION: &str = ".jsonl";
 
 /// A folder below the recorder's directory.
@@ -91,6 +95,18 @@ impl FileName {
         }
     }
 
+    /// The name of the file that follows on this one, and whose first line was received at `time`.
+    fn successor(&self, time: Timestamp) -> Self {
+        let name = Self::at(time);
+        let day = Timestamp::from_unix_ms(time.unix_ms().saturating_add(BACK_MS));
+        let near = day.is_some_and(|day| *self < Self::at(day));
+        if name <= *self && near {
+            self.clone().next()
+        } else {
+            name
+        }
+    }
+
     /// Reads a name; `None` for a file that is no record.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -145,7 +161,8 @@ pub(crate) struct Filing {
 #[derive(Debug)]
 struct Current {
     name: FileName,
-    hour: i64,
+    /// The hour that it takes lines of; none: an earlier run's, which takes no more.
+    hour: Option<i64>,
     size: u64,
 }
 
@@ -161,20 +178,26 @@ impl Filing {
     /// Where a line of `size` bytes goes that was received at `time`. It is counted as written if that is the
     /// current file; otherwise [`Filing::begun`] is to be called.
     pub(crate) fn place(&mut self, folder: Folder, size: u64, time: Timestamp) -> Placement {
-        let fits = |file: &&mut Current| file.hour == hour(time) && file.size + size <= MAX_FILE;
-        match self.current.get_mut(&folder).filter(fits) {
-            Some(file) => {
+        match self.current.get_mut(&folder) {
+            Some(file) if file.hour == Some(hour(time)) && file.size + size <= MAX_FILE => {
                 let offset = file.size;
                 file.size += size;
                 Placement::Current(file.name.clone(), offset)
             }
+            Some(file) => Placement::Begin(file.name.successor(time)),
             None => Placement::Begin(FileName::at(time)),
         }
     }
 
+    /// The last file that earlier runs have begun in a folder.
+    pub(crate) fn found(&mut self, folder: Folder, name: FileName) {
+        let (hour, size) = (None, 0);
+        self.current.insert(folder, Current { name, hour, size });
+    }
+
     /// A file was begun with a line of `size` bytes that was received at `time`.
     pub(crate) fn begun(&mut self, folder: Folder, name: FileName, size: u64, time: Timestamp) {
-        let hour = hour(time);
+        let hour = Some(hour(time));
         self.current.insert(folder, Current { name, hour, size });
     }
 }
@@ -218,13 +241,36 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_an_hour_begins_a_new_file() {
+    fn a_clock_that_goes_back_an_hour_begins_a_file_that_is_read_after_the_last() {
         let mut filing = Filing::default();
         file(&mut filing, 100, "10:00:05");
+        let second = "2026-11-22T10-00-05Z-2.jsonl";
+        assert_eq!(file(&mut filing, 100, "09:59:00"), second);
+        assert_eq!(file(&mut filing, 100, "09:59:59"), second);
+        let third = "2026-11-22T10-00-05Z-3.jsonl";
+        assert_eq!(file(&mut filing, 100, "10:00:00"), third);
         assert_eq!(
-            file(&mut filing, 100, "09:59:00"),
-            "2026-11-22T09-59-00Z.jsonl"
+            file(&mut filing, 100, "11:00:00"),
+            "2026-11-22T11-00-00Z.jsonl"
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_before_the_start_does_not_either() {
+        let mut filing = Filing::default();
+        filing.found(PC, FileName::at(time("10:00:05")));
+        let second = "2026-11-22T10-00-05Z-2.jsonl";
+        assert_eq!(file(&mut filing, 100, "10:00:05"), second);
+        filing.found(PC, FileName::at(time("10:00:05")));
+        assert_eq!(file(&mut filing, 100, "09:59:00"), second);
+    }
+
+    #[test]
+    fn a_clock_that_was_days_ahead_names_nothing_that_follows() {
+        let mut filing = Filing::default();
+        filing.found(PC, FileName::at("2040-01-01T00:00:00Z".parse().unwrap()));
+        let name = "2026-11-22T09-31-05Z.jsonl";
+        assert_eq!(file(&mut filing, 100, "09:31:05"), name);
     }
 
     #[test]

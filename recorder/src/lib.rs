@@ -15,6 +15,7 @@
 //! | `heads` | how far each file has come: what a checkpoint covers |
 //! | `alarm` | the alert of a disk that takes nothing |
 //! | `bulletin` | what the recorder says again to each broker |
+//! | `clock` | whether the recorder's own clock was set |
 //! | `store` | log, files, lock, key, fsync, and the thread that writes (shell) |
 //! | `exchange` | what service and writer say to each other (shell) |
 //! | [`service`] | the recorder at work (shell) |
@@ -23,6 +24,7 @@
 
 mod alarm;
 mod bulletin;
+mod clock;
 mod continuity;
 #[expect(
     clippy::disallowed_methods,

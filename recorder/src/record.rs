@@ -61,8 +61,8 @@ pub(crate) enum Note {
     Gap(Missing),
     /// From here on events arrive long after they happened.
     Late(Oddity),
-    /// The PC's wall clock and its time since boot have gone apart.
-    ClockJump(Oddity),
+    /// A wall clock was set.
+    ClockJump(Jump),
     /// A journal goes on although another one was begun in the same boot: two programs speak as this PC.
     SecondJournal(Oddity),
     /// Another machine speaks under this address.
@@ -90,14 +90,27 @@ impl Note {
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Gap(missing) => Some(missing.ip),
-            Self::Late(oddity)
-            | Self::ClockJump(oddity)
+            Self::ClockJump(Jump::Pc(oddity))
+            | Self::Late(oddity)
             | Self::SecondJournal(oddity)
             | Self::OtherHost(oddity) => Some(oddity.ip),
             Self::Online(sighting) | Self::Offline(sighting) => Some(sighting.ip),
-            Self::Heads { .. } | Self::Retention { .. } => None,
+            Self::ClockJump(Jump::Own { .. }) | Self::Heads { .. } | Self::Retention { .. } => None,
         }
     }
+}
+
+/// Whose wall clock was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Jump {
+    /// The PC's: its wall clock and its time since boot have gone apart.
+    Pc(Oddity),
+    /// The recorder's own, so that times of receipt before and behind this line do not go together.
+    Own {
+        /// How far, in milliseconds; behind zero: back.
+        ms: i64,
+    },
 }
 
 /// Something about the event behind this line.
@@ -206,6 +219,22 @@ mod tests {
         ];
         assert_eq!(line, expected.concat());
         assert!(serde_json::from_slice::<Value>(&line).is_ok());
+    }
+
+    #[test]
+    fn a_jump_of_the_recorders_own_clock_names_no_pc_and_is_read_back() {
+        let note = Note::ClockJump(Jump::Own { ms: -3_600_000 });
+        let text = serde_json::to_string(&note).unwrap();
+        assert_eq!(text, r#"{"action":"clock-jump","ms":-3600000}"#);
+        assert_eq!(serde_json::from_str::<Note>(&text).unwrap(), note);
+        let pc = Note::ClockJump(Jump::Pc(Oddity {
+            ip: "192.168.0.133".parse().unwrap(),
+            journal: Uuid::from_u128(7),
+            sequence: 4,
+            ms: Some(9_000),
+        }));
+        let text = serde_json::to_string(&pc).unwrap();
+        assert_eq!(serde_json::from_str::<Note>(&text).unwrap(), pc);
     }
 
     #[test]

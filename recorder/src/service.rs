@@ -34,10 +34,13 @@ use uuid::Uuid;
 use crate::{
     alarm::{self, Alarm},
     bulletin::Bulletin,
+    clock::Clock,
     exchange::{Batch, Exchange, News},
-    intake::{Intake, Letter},
+    filing::Folder,
+    intake::{Entry, Intake, Letter},
     notices::Notices,
     quarantine::Quarantine,
+    record::{Jump, Note, note_line},
     settings::Settings,
     store::{OPEN_FILES, Store, writer},
 };
@@ -92,7 +95,7 @@ pub async fn record(settings: Settings, stop: CancellationToken) -> anyhow::Resu
         exchange: exchange.clone(),
         publisher: Some(publisher),
         connected: false,
-        now: now(),
+        clock: Clock::new(now(), Instant::now()),
         rested: Instant::now(),
     };
     let ended = desk.work(incoming, stop).await;
@@ -111,8 +114,7 @@ struct Desk {
     exchange: Arc<Exchange>,
     publisher: Option<Publisher>,
     connected: bool,
-    /// Never goes back while the recorder runs.
-    now: Timestamp,
+    clock: Clock,
     /// When the last round ended.
     rested: Instant,
 }
@@ -145,6 +147,8 @@ impl Desk {
                 () = self.exchange.called() => self.hear()?,
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.acknowledge(),
                 _ = ticks.tick() => {
+                    self.look_at_the_clock();
+                    self.hand_over();
                     self.say();
                     self.tell();
                 }
@@ -172,8 +176,8 @@ impl Desk {
 
     /// Takes all messages of a round and hands what becomes of them to the writer.
     fn take(&mut self, round: &mut Vec<Incoming>) {
-        self.now = self.now.max(now());
-        let stamp = self.now.to_string();
+        self.look_at_the_clock();
+        let stamp = self.clock.wall().to_string();
         for incoming in round.drain(..) {
             match incoming {
                 Incoming::Message(message) => self.take_one(&message, &stamp),
@@ -185,11 +189,28 @@ impl Desk {
                 Incoming::Disconnected { .. } => self.connected = false,
             }
         }
+        self.hand_over();
+        self.acknowledge();
+    }
+
+    /// Reads the clock; notes that it was set.
+    fn look_at_the_clock(&mut self) {
+        if let Some(ms) = self.clock.read(now(), Instant::now()) {
+            warn!(
+                "the clock has jumped by {ms} ms: times of receipt before and after do not go together"
+            );
+            let (received, note) = (self.clock.wall(), Note::ClockJump(Jump::Own { ms }));
+            let entry = Entry::new(Folder::Lab, received, note_line(received, &note));
+            self.batch.entries.push(entry);
+        }
+    }
+
+    /// Hands to the writer what became of the messages.
+    fn hand_over(&mut self) {
         self.batch.marks = self.intake.ledger().take_moved();
         if !self.batch.entries.is_empty() || !self.batch.marks.is_empty() {
             self.exchange.put(&mut self.batch);
         }
-        self.acknowledge();
     }
 
     fn take_one(&mut self, message: &Message, stamp: &str) {
@@ -197,13 +218,13 @@ impl Desk {
             topic: &message.topic,
             payload: &message.payload,
             retained: message.retain,
-            received: self.now,
+            received: self.clock.wall(),
             stamp,
         };
         let taking = !self.alarm.is_open();
         self.intake.take(letter, taking, &mut self.batch.entries);
         if message.retain && message.topic.ends_with(alarm::ID) {
-            let correction = self.alarm.correct(&message.payload, self.now);
+            let correction = self.alarm.correct(&message.payload, self.clock.wall());
             self.raise(correction);
         }
     }

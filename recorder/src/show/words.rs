@@ -22,7 +22,7 @@ use super::{
     entry::{Content, Entry, Quarantined},
     traffic,
 };
-use crate::record::{Note, Oddity, Sighting};
+use crate::record::{Jump, Note, Sighting};
 
 /// Clocks that are this near are the same, in milliseconds.
 const SAME_TIME_MS: u64 = 5_000;
@@ -328,9 +328,15 @@ fn note_words(note: &Note) -> String {
         ),
         Note::Late(oddity) => format!(
             "LATE: what follows happened {} before it came",
-            span(oddity)
+            span(oddity.ms.unwrap_or_default())
         ),
-        Note::ClockJump(oddity) => format!("CLOCK: the PC's clock jumped by {}", span(oddity)),
+        Note::ClockJump(Jump::Pc(oddity)) => format!(
+            "CLOCK: the PC's clock jumped by {}",
+            span(oddity.ms.unwrap_or_default())
+        ),
+        Note::ClockJump(Jump::Own { ms }) => {
+            format!("CLOCK: the recorder's own clock jumped by {}", span(*ms))
+        }
         Note::SecondJournal(oddity) => format!(
             "TWO AGENTS: journal {} goes on although another was begun since",
             oddity.journal
@@ -347,8 +353,7 @@ fn note_words(note: &Note) -> String {
     }
 }
 
-fn span(oddity: &Oddity) -> String {
-    let ms = oddity.ms.unwrap_or_default();
+fn span(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let seconds = ms.unsigned_abs() / 1000;
     format!("{sign}{seconds} s")

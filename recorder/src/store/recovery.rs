@@ -35,8 +35,11 @@ impl Store {
     pub(crate) fn recover(&mut self, now: Timestamp) -> Result<(), Failure> {
         if self.recovery == Recovery::Apply {
             let cut = start::cut_torn_lines(&self.dir);
-            cut.map_err(|error| Failure::Retry(format!("{error:#}")))?;
+            let newest = cut.map_err(|error| Failure::Retry(format!("{error:#}")))?;
             self.apply_log()?;
+            for (folder, name) in newest {
+                self.filing.found(folder, name);
+            }
             self.recovery = Recovery::Sign;
         }
         if self.recovery == Recovery::Sign {

@@ -53,21 +53,23 @@ pub(super) fn lock(dir: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Cuts the torn last line of each folder's newest file.
-pub(super) fn cut_torn_lines(dir: &Path) -> anyhow::Result<()> {
-    for (name, folder) in names(dir)? {
-        if Folder::from_name(&name).is_none() {
+/// Cuts the torn last line of each folder's newest file, and says which that is.
+pub(super) fn cut_torn_lines(dir: &Path) -> anyhow::Result<Vec<(Folder, FileName)>> {
+    let mut newest_files = Vec::new();
+    for (name, path) in names(dir)? {
+        let Some(folder) = Folder::from_name(&name) else {
             continue;
-        }
-        let records = names(&folder)?.into_iter();
+        };
+        let records = names(&path)?.into_iter();
         let newest = records
             .filter_map(|(name, path)| Some((FileName::from_name(&name)?, path)))
             .max_by(|(one, _), (other, _)| one.cmp(other));
-        if let Some((_, path)) = newest {
+        if let Some((name, path)) = newest {
             cut_torn_line(&path).with_context(|| format!("{} cannot be mended", path.display()))?;
+            newest_files.push((folder, name));
         }
     }
-    Ok(())
+    Ok(newest_files)
 }
 
 /// The marks of the store; those of a new one if there is none yet.

@@ -145,6 +145,23 @@ fn each_start_begins_a_new_file_and_a_taken_name_gets_a_number() {
 }
 
 #[test]
+fn files_are_read_in_the_order_of_their_lines_though_the_clock_is_set_back() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    store.write(vec![entry(PC, "10:31:05", "one")]).unwrap();
+    store.write(vec![entry(PC, "09:31:05", "two")]).unwrap();
+    drop(store);
+    open(&dir)
+        .write(vec![entry(PC, "09:00:00", "three")])
+        .unwrap();
+    let texts: String = records(&dir, "192.168.0.133")
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(texts, "one\ntwo\nthree\n");
+}
+
+#[test]
 fn what_was_committed_is_in_the_files_after_a_crash_exactly_once() {
     let dir = tempdir().unwrap();
     for flushed in [false, true] {
