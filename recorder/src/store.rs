@@ -306,10 +306,11 @@ impl Store {
     /// whether there were any.
     ///
     /// # Errors
-    /// When the directory cannot be read.
-    pub(crate) fn expire(&mut self, age: Duration, now: Timestamp) -> anyhow::Result<bool> {
+    /// [`Failure::Retry`] when the directory cannot be read, a note cannot be written or a file not removed.
+    pub(crate) fn expire(&mut self, age: Duration, now: Timestamp) -> Result<bool, Failure> {
         let before = now.earlier(age);
-        let files = start::older(&self.dir, before)?;
+        let unlisted = |error| Failure::Retry(format!("{error:#}"));
+        let files = start::older(&self.dir, before).map_err(unlisted)?;
         for files in files.chunks(NAMES_A_LINE) {
             let note = Note::Retention {
                 before,
@@ -321,7 +322,7 @@ impl Store {
         // First the word, then the deed.
         self.commit()?;
         self.files.flush()?;
-        start::remove(&self.dir, &files)?;
+        start::remove(&self.dir, &files).map_err(unlisted)?;
         Ok(!files.is_empty())
     }
 

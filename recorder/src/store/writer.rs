@@ -116,7 +116,7 @@ impl Writer<'_> {
         }
         if self.due(self.expired, EXPIRE_EVERY) {
             self.expired = Some(Instant::now());
-            self.expire();
+            self.expire()?;
         }
         if self
             .store
@@ -133,16 +133,19 @@ impl Writer<'_> {
         last.is_none_or(|last| last.elapsed() >= every)
     }
 
-    fn expire(&mut self) {
+    fn expire(&mut self) -> Result<(), Failure> {
         let Some(age) = self.retention else {
-            return;
+            return Ok(());
         };
         match self.store.expire(age, Utc::now().into()) {
             // A checkpoint follows at once, so that the word is signed.
             Ok(true) => self.signed = None,
             Ok(false) => {}
-            Err(error) => warn!("old records could not be removed: {error:#}"),
+            // What is new can be recorded all the same; it is tried again in an hour.
+            Err(Failure::Retry(why)) => warn!("old records could not be removed: {why}"),
+            Err(fatal) => return Err(fatal),
         }
+        Ok(())
     }
 
     fn relieved(&mut self) {
