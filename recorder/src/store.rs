@@ -319,11 +319,14 @@ impl Store {
             let entry = Entry::new(Folder::Lab, now, note_line(now, &note));
             self.stage(vec![entry], Vec::new());
         }
-        // First the word, then the deed.
+        if files.is_empty() {
+            return Ok(false);
+        }
+        // First the word, then the deed; and what the log still holds of a file would bring it back.
         self.commit()?;
-        self.files.flush()?;
+        self.settle_all(now)?;
         start::remove(&self.dir, &files).map_err(unlisted)?;
-        Ok(!files.is_empty())
+        Ok(true)
     }
 
     /// Everything into the files and on the disk; the log is empty then.

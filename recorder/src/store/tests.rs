@@ -378,6 +378,37 @@ fn records_go_when_their_time_is_over_and_a_note_says_so() {
 }
 
 #[test]
+fn what_retention_removed_does_not_come_back_after_a_crash() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    store.write(vec![entry(PC, "09:31:05", "old")]).unwrap();
+    let later = "2026-11-23T10:40:00Z".parse().unwrap();
+    assert!(store.expire(Duration::from_secs(24 * 3600), later).unwrap());
+    drop(store);
+    open(&dir);
+    assert_eq!(records(&dir, "192.168.0.133"), []);
+}
+
+#[test]
+fn what_cannot_be_brought_to_the_disk_before_records_go_ends_the_recorder() {
+    let dir = tempdir().unwrap();
+    let mut store = Store::open(dir.path(), Root::default(), 1).unwrap();
+    store.recover(now()).unwrap();
+    let both = vec![
+        entry(PC, "09:31:05", "one"),
+        entry(Folder::Lab, "09:31:05", "two"),
+    ];
+    store.write(both).unwrap();
+    // Its one open file is the other folder's.
+    let file = dir.path().join("192.168.0.133/2026-11-22T09-31-05Z.jsonl");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let later = "2026-11-23T10:40:00Z".parse().unwrap();
+    let expired = store.expire(Duration::from_secs(24 * 3600), later);
+    assert!(matches!(expired, Err(Failure::Fatal(_))), "{expired:?}");
+}
+
+#[test]
 fn what_the_quarantine_holds_counts_towards_its_cap() {
     let dir = tempdir().unwrap();
     let mut store = open(&dir);
