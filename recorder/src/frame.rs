@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A piece says where in which file its lines belong, so that a frame can be applied any number of times. A frame
-//! that is cut or changed anywhere is none: it was never acknowledged. Pure; bytes of a file are foreign bytes.
+//! that is cut or changed anywhere is none. At the end of a log that is a frame which was never acknowledged; before
+//! a sound one it is damage, for each was on the disk before the next was begun. Pure; bytes of a file are foreign bytes.
 
 use labwatch_contract::chain::Digest;
 
@@ -114,6 +115,34 @@ pub fn read(bytes: &[u8]) -> Option<(Frame, usize)> {
     Some((read_body(body)?, HEAD + length))
 }
 
+/// Whether a whole and sound frame begins anywhere in `bytes`.
+#[must_use]
+pub fn is_anywhere(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    loop {
+        // Digests of all that might be a frame would take for ever: few places look like one.
+        if rest.get(HEAD..).is_some_and(looks_like_a_body) && read(rest).is_some() {
+            return true;
+        }
+        match rest.split_first() {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+}
+
+fn looks_like_a_body(mut bytes: &[u8]) -> bool {
+    match take(&mut bytes) {
+        Some([LINES]) => {
+            let length = take(&mut bytes).map(u16::from_le_bytes).unwrap_or_default();
+            let path = split(&mut bytes, length.into()).unwrap_or_default();
+            path.ends_with(b".jsonl")
+        }
+        Some([MARKS]) => take(&mut bytes).is_some_and(|_: [u8; 4]| bytes.starts_with(b"[")),
+        _ => false,
+    }
+}
+
 fn read_body(mut body: &[u8]) -> Option<Frame> {
     let mut frame = Frame::default();
     while let Some((kind, rest)) = body.split_first() {
@@ -213,10 +242,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_sound_frame_is_found_behind_anything_and_a_torn_one_nowhere() {
+        let (frame, bytes) = frame();
+        let mut marks = FrameWriter::default();
+        marks.marks(&frame.marks);
+        for bytes in [bytes, marks.finish()] {
+            let behind = [&bytes[3..], &bytes, b"more"].concat();
+            assert!(is_anywhere(&behind));
+            assert!(!is_anywhere(&behind[..behind.len() - 5]));
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = read(&bytes);
+            let _ = (read(&bytes), is_anywhere(&bytes));
             let mut writer = FrameWriter::default();
             writer.bytes.extend(&bytes);
             let _ = read(&writer.finish());

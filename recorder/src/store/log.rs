@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A segment begins with its first frame, so that a log can be opened where nothing can be written. A frame that could
-//! not be written whole is cut off again. A segment goes once everything in it is in the files and on the disk.
+//! not be written whole is cut off again. A segment goes once everything in it is in the files and on the disk. What is
+//! torn at its end was never acknowledged; damage before that was, and is an error that changes nothing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tracing::warn;
 
 use super::{Failure, make_dir, start};
@@ -22,8 +23,6 @@ use crate::frame::{self, Frame};
 
 /// A segment takes no frame beyond it.
 pub(super) const SEGMENT: u64 = 64 * 1024 * 1024;
-/// No frame is larger.
-const MAX_FRAME: u64 = 256 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Log {
@@ -120,7 +119,10 @@ impl Segment {
     }
 }
 
-/// Hands every sound frame to `apply`, oldest first.
+/// Hands every frame to `apply`, oldest first.
+///
+/// # Errors
+/// Those of `apply`; fatal when a segment cannot be read or is damaged before its end.
 pub(super) fn replay(
     dir: &Path,
     mut apply: impl FnMut(Frame) -> Result<(), Failure>,
@@ -130,38 +132,46 @@ pub(super) fn replay(
     for (_, path) in listed {
         let file = File::open(&path).map_err(|error| Failure::fatal(&path, error))?;
         let mut file = BufReader::with_capacity(256 * 1024, file);
-        loop {
-            let read = read_frame(&mut file).map_err(|error| Failure::fatal(&path, error))?;
-            match read {
-                Some(frame) => apply(frame)?,
-                None => break,
+        let fatal = |error| Failure::fatal(&path, error);
+        let rest = loop {
+            match read_frame(&mut file).map_err(fatal)? {
+                Ok(frame) => apply(frame)?,
+                Err(bytes) => break bytes,
             }
-        }
-        let rest = io::copy(&mut file, &mut io::sink()).unwrap_or_default();
-        if rest > 0 {
-            warn!(
-                "{}: a torn end was never acknowledged and is left out",
-                path.display()
-            );
-        }
+        };
+        check_rest(&path, rest, file).map_err(Failure::Fatal)?;
     }
     Ok(())
 }
 
-/// The next frame; `None` at the end and at a torn one.
-fn read_frame(file: &mut BufReader<File>) -> io::Result<Option<Frame>> {
+/// What no frame was read from is the torn end of a segment, or the error.
+fn check_rest(path: &Path, mut rest: Vec<u8>, mut file: BufReader<File>) -> anyhow::Result<()> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    file.read_to_end(&mut rest)?;
+    let path = path.display();
+    if frame::is_anywhere(&rest) {
+        bail!(
+            "{path} is damaged {} bytes before its end, and what follows is sound: lines that were acknowledged are \
+             in it. Nothing was changed. Put a good copy in its place; or move it away, to go on with what the files hold",
+            rest.len()
+        );
+    }
+    warn!("{path}: a torn end was never acknowledged and is left out");
+    Ok(())
+}
+
+/// The next frame, or the bytes that are none: no bytes at the end.
+fn read_frame(file: &mut BufReader<File>) -> io::Result<Result<Frame, Vec<u8>>> {
     let mut bytes = Vec::new();
     file.by_ref().take(12).read_to_end(&mut bytes)?;
-    let Some(length) = bytes
-        .first_chunk()
-        .map(|length| u32::from_le_bytes(*length))
-    else {
-        return Ok(None);
-    };
-    file.by_ref()
-        .take(u64::from(length).min(MAX_FRAME))
-        .read_to_end(&mut bytes)?;
-    Ok(frame::read(&bytes).map(|(frame, _)| frame))
+    if let Some(length) = bytes.first_chunk() {
+        let length = u32::from_le_bytes(*length).into();
+        file.by_ref().take(length).read_to_end(&mut bytes)?;
+    }
+    let read = frame::read(&bytes).map(|(frame, _)| frame);
+    Ok(read.ok_or(bytes))
 }
 
 /// Segments by number.

@@ -235,6 +235,33 @@ fn a_log_torn_at_any_byte_gives_whole_commits_only() {
 }
 
 #[test]
+fn a_log_damaged_before_its_end_is_an_error_and_nothing_is_changed() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    for number in 1..=3 {
+        let line = entry(PC, "09:31:05", &format!("line {number}"));
+        store.stage(vec![line], vec![mark(number)]);
+        store.commit().unwrap();
+    }
+    store.flush().unwrap();
+    drop(store);
+    let log = dir.path().join("log/00000001.log");
+    let whole = fs::read(&log).unwrap();
+    let second = whole.len() / 3;
+    for at in [0, 5, 20, second, second + 5, second + 20] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&log, &bytes).unwrap();
+        let error = Store::open(dir.path(), Root::default(), OPEN_FILES).unwrap_err();
+        assert!(error.to_string().contains("00000001.log"), "{at}: {error}");
+        assert!(unwritten(dir.path()).is_err());
+        assert_eq!(fs::read(&log).unwrap(), bytes);
+    }
+    let text = &records(&dir, "192.168.0.133")[0].1;
+    assert_eq!(text, "line 1\nline 2\nline 3\n");
+}
+
+#[test]
 fn a_log_that_is_applied_twice_gives_each_line_once() {
     let dir = tempdir().unwrap();
     let mut store = open(&dir);
