@@ -19,7 +19,7 @@ use labwatch_contract::{
     event::Head,
     status::{Presence, Status},
     time::Timestamp,
-    topic::{Leaf, Root, Topic},
+    topic::{Leaf, Root, Topic, TopicError},
 };
 use serde::de::IgnoredAny;
 
@@ -35,6 +35,8 @@ use crate::{
 
 /// Retained topics of the lab whose last payload is remembered.
 const MAX_PAPERS: usize = 16 * 1024;
+/// Bytes of lines that wait in memory for a disk that takes nothing.
+const HELD: usize = 4 * 1024 * 1024;
 
 /// A line for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Those of them that were not kept because the quarantine is full.
     pub(crate) overflow: u64,
+    /// Messages that nobody sends again, and that the disk did not take.
+    pub(crate) untaken: u64,
 }
 
 /// A message, as it came.
@@ -117,6 +121,8 @@ pub(crate) struct Intake {
     papers: Recent<Topic, Digest>,
     quarantine: Quarantine,
     tally: Tally,
+    /// Bytes of lines made since the disk takes nothing.
+    held: usize,
 }
 
 impl Intake {
@@ -131,6 +137,7 @@ impl Intake {
             papers: Recent::new(MAX_PAPERS),
             quarantine,
             tally: Tally::default(),
+            held: 0,
         }
     }
 
@@ -145,12 +152,30 @@ impl Intake {
     }
 
     /// Appends the lines of a message to `entries`, in the order in which they are to be written. While the disk is
-    /// not `taking`, events are left alone: their agents send them again.
+    /// not `taking`, events are left alone: their agents send them again. Of the rest so much is taken as may wait in
+    /// memory; what comes beyond that is counted.
     pub(crate) fn take(&mut self, letter: Letter<'_>, taking: bool, entries: &mut Vec<Entry>) {
-        let taken = match self.root.parse(letter.topic) {
-            Ok(Topic::Pc(_, Leaf::Health | Leaf::Ack)) => Ok(()),
+        let before = entries.len();
+        let topic = self.root.parse(letter.topic);
+        match topic {
+            Ok(Topic::Pc(_, Leaf::Health | Leaf::Ack)) => {}
+            Ok(Topic::Pc(_, leaf)) if leaf.carries_events() && !taking => {}
+            _ if taking || self.held < HELD => self.take_now(topic, letter, entries),
+            _ => self.tally.untaken += 1,
+        }
+        let new = entries.iter().skip(before);
+        let bytes: usize = new.map(|entry| entry.line.len()).sum();
+        self.held = if taking { 0 } else { self.held + bytes };
+    }
+
+    fn take_now(
+        &mut self,
+        topic: Result<Topic, TopicError>,
+        letter: Letter<'_>,
+        entries: &mut Vec<Entry>,
+    ) {
+        let taken = match topic {
             Ok(Topic::Pc(address, Leaf::Status)) => self.status(address, letter, entries),
-            Ok(Topic::Pc(_, leaf)) if leaf.carries_events() && !taking => Ok(()),
             Ok(Topic::Pc(address, leaf)) => self.event(address, leaf, letter, entries),
             Ok(Topic::Checkpoint) => self.checkpoint(letter),
             Ok(paper) => self.paper(paper, letter, entries),

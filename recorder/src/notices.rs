@@ -26,6 +26,8 @@ pub(crate) struct News {
     pub(crate) overflow: u64,
     /// Notes of missing events.
     pub(crate) gaps: u64,
+    /// Messages that nobody sends again, and that the disk did not take.
+    pub(crate) untaken: u64,
 }
 
 impl Notices {
@@ -35,11 +37,12 @@ impl Notices {
             refused: tally.refused - self.told.refused,
             overflow: tally.overflow - self.told.overflow,
             gaps: tally.gaps - self.told.gaps,
+            untaken: tally.untaken - self.told.untaken,
         };
         let quiet = self
             .last
             .is_some_and(|last| now.unix_ms().abs_diff(last.unix_ms()) < INTERVAL);
-        if quiet || (news.refused == 0 && news.gaps == 0) {
+        if quiet || (news.refused == 0 && news.gaps == 0 && news.untaken == 0) {
             return None;
         }
         self.told = tally;
@@ -66,6 +69,7 @@ mod tests {
             refused,
             overflow: 0,
             gaps: 0,
+            untaken: 0,
         };
         assert_eq!(notices.due(tally, at(60)), Some(told(1)));
         tally.refused = 1000;

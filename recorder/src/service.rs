@@ -305,6 +305,12 @@ impl Desk {
                 news.overflow
             );
         }
+        if news.untaken > 0 {
+            warn!(
+                "{} words of PCs and papers of the lab are not in the record: the disk takes nothing",
+                news.untaken
+            );
+        }
         if news.gaps > 0 {
             warn!(
                 "agents have lost events in {} places: see the notes of the records",

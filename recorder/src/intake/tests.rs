@@ -138,6 +138,30 @@ fn while_the_disk_takes_nothing_events_are_left_alone() {
 }
 
 #[test]
+fn while_the_disk_takes_nothing_only_so_many_bytes_wait_for_it_and_the_rest_is_counted() {
+    let mut intake = intake();
+    let (topic, refused) = ("lab/192.168.0.133/status", "x".repeat(4000));
+    let mut entries = Vec::new();
+    for connection in 0..3000 {
+        let mut online = status("192.168.0.133", connection, Reason::Started);
+        online.host.name = "n".repeat(2000);
+        online.lab.degraded = vec!["d".repeat(2000)];
+        let online = serde_json::to_vec(&online).unwrap();
+        intake.take(letter(topic, &online), false, &mut entries);
+        intake.take(letter("lab/x/usb", refused.as_bytes()), false, &mut entries);
+        let paper = format!("[{connection}]");
+        intake.take(letter("lab/policy", paper.as_bytes()), false, &mut entries);
+    }
+    let bytes: usize = entries.iter().map(|entry| entry.line.len()).sum();
+    assert!((1_000_000..5_000_000).contains(&bytes), "{bytes}");
+    assert!(intake.tally().untaken > 5000);
+    // What it takes again is taken again.
+    let online = status("192.168.0.133", 9999, Reason::Started);
+    let online = serde_json::to_vec(&online).unwrap();
+    assert_eq!(take(&mut intake, letter(topic, &online)).len(), 1);
+}
+
+#[test]
 fn the_recorders_own_checkpoint_is_known_and_anybody_elses_goes_to_quarantine() {
     let summary = Summary {
         recorder: Uuid::nil(),
