@@ -3,13 +3,14 @@
 //! ```text
 //! lab/        checkpoints: signatures, numbers, roots --> how long each file must be, and its digest
 //! all files   lines --ledger--> chain, holes, doubles, order, across files and folders
-//!             bytes --seals---> what was signed
+//!             bytes --seals---> what was signed, and what should have been
 //! --journal   a PC's own journal beside the record's events of it
 //! ```
 //!
 //! The events go through the same ledger that took them. Everything is read once and a little at a time; what is
 //! remembered is one entry a journal and file. What the recorder has in its log and not yet in its files is known, so
-//! that a record may be checked while it grows. Findings name file and line.
+//! that a record may be checked while it grows. Findings name file and line. A record that somebody has written and
+//! signed anew from its beginning holds together: whether its key is the recorder's, only a copy kept elsewhere says.
 
 mod checkpoints;
 mod lines;
@@ -26,7 +27,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use labwatch_contract::{text::harmless, time::Timestamp};
+use labwatch_contract::{checkpoint::unhex, text::harmless, time::Timestamp};
 
 use self::{checkpoints::Checkpoints, lines::Lines, own_journal::OwnJournal, seals::Seals};
 use crate::{
@@ -47,6 +48,17 @@ pub struct VerifyArgs {
     /// A PC's own journal, to compare the record with
     #[arg(long, value_name = "FILE", env = "LABWATCH_VERIFY_JOURNAL")]
     pub journal: Option<PathBuf>,
+
+    /// The recorder's public key, as a kept copy of a checkpoint names it: 64 hex digits
+    #[arg(long, value_name = "HEX", env = "LABWATCH_VERIFY_KEY", value_parser = read_key)]
+    pub key: Option<String>,
+}
+
+fn read_key(text: &str) -> Result<String, &'static str> {
+    let bytes = unhex::<32>(text);
+    bytes
+        .map(|_| text.to_owned())
+        .ok_or("not 64 lower-case hex digits")
 }
 
 /// Where something is wrong, and what.
@@ -94,7 +106,7 @@ impl Findings {
     }
 }
 
-/// Checks what the arguments name and writes findings, lines first, and a summary; says whether all is in order.
+/// Checks what the arguments name and writes findings, those of the checkpoints first, and a summary; says whether all is in order.
 ///
 /// # Errors
 /// When the directory holds no records, a file cannot be read, or `out` cannot be written.
@@ -105,25 +117,34 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> anyhow::Result<bool> {
     // The log first: what leaves it while the files are read stands in them.
     let unwritten = store::unwritten(&args.dir)?;
     let checkpoints = Checkpoints::read(&args.dir, &unwritten)?;
-    let mut seals = Seals::new(&args.dir, checkpoints.heads, unwritten.ends);
+    let mut seals = Seals::new(&args.dir, &checkpoints, unwritten.ends);
     let mut lines = Lines::new(checkpoints.removed.clone());
     let mut own = args.journal.as_deref().map(OwnJournal::open).transpose()?;
+    // What is wrong with the checkpoints explains what follows.
     let mut findings = Findings::default();
+    for finding in &checkpoints.findings {
+        findings.add(finding.clone());
+    }
     let mut library = Library::open(&args.dir, None)?;
     read_all(library.reels(), |file, line, time| {
-        seals.take(file, line, &mut findings);
+        seals.take(file, line, time, &mut findings);
         let event = lines.take(file, line, time, &mut findings);
         if let (Some(own), Some(event)) = (&mut own, event) {
             own.compare(&event, &mut findings)?;
         }
         Ok(())
     })?;
-    seals.finish(&checkpoints.removed, &mut findings);
+    // A checkpoint in the log is signed by the key of the others.
+    seals.finish(
+        &checkpoints.removed,
+        unwritten.checkpoint > 0,
+        &mut findings,
+    );
+    if let Some(key) = &args.key {
+        checkpoints.check_key(&args.dir, key, &mut findings);
+    }
     if let Some(own) = &mut own {
         own.finish(&mut findings)?;
-    }
-    for finding in checkpoints.findings {
-        findings.add(finding);
     }
     for finding in &findings.told {
         writeln!(out, "{finding}")?;
@@ -134,9 +155,13 @@ pub fn verify(args: &VerifyArgs, out: &mut impl Write) -> anyhow::Result<bool> {
         count => format!("{count} findings"),
     };
     let signed = checkpoints.count;
+    let last = checkpoints.last.map_or_else(String::new, |last| {
+        let (number, key) = (last.lab.number, harmless(&last.key));
+        format!(", the last is number {number} by key {key}")
+    });
     writeln!(
         out,
-        "{events} events of {journals} journals, {signed} checkpoints: {verdict}"
+        "{events} events of {journals} journals, {signed} checkpoints{last}: {verdict}"
     )?;
     Ok(findings.count == 0)
 }

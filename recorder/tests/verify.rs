@@ -104,6 +104,7 @@ impl Record {
         let args = VerifyArgs {
             dir: self.0.path().to_owned(),
             journal: journal.map(Path::to_owned),
+            key: None,
         };
         let good = verify(&args, &mut told).unwrap();
         let told = String::from_utf8(told).unwrap();
@@ -187,6 +188,72 @@ fn a_file_that_was_replaced_or_removed_is_found() {
     let record = Record::new();
     fs::remove_file(record.path(LAB)).unwrap();
     assert!(record.findings(None).contains("checkpoint 1 was made"));
+}
+
+/// A line of the recorder's own, received at this time of the day.
+fn note(at: &str) -> String {
+    format!(
+        "{{\"received\":\"2026-11-22T{at}.000Z\",\"note\":{{\"action\":\"other-host\",\"ip\":\"192.168.0.133\",\"journal\":\"019ab000-0000-7000-8000-000000000133\",\"sequence\":9}}}}\n"
+    )
+}
+
+#[test]
+fn what_was_put_in_behind_a_signature_is_found() {
+    // In a signed file, and in one that no checkpoint knows.
+    let other = "192.168.0.133/2026-11-22T11-00-00Z.jsonl";
+    for (file, line) in [(FILE, 5), (other, 1)] {
+        let record = Record::new();
+        let text = fs::read_to_string(record.path(file)).unwrap_or_default();
+        record.write(file, &(text + &note("11:55:00")));
+        let findings = record.findings(None);
+        assert!(
+            findings.contains(&format!("{file}:{line}: not signed")),
+            "{findings}"
+        );
+    }
+    // What came since, or a moment before, is signed by the next checkpoint.
+    let record = Record::new();
+    record.write(other, &(note("11:59:00") + &note("12:00:30")));
+    assert_eq!(record.findings(None), "");
+}
+
+#[test]
+fn a_record_without_checkpoints_is_in_order_for_its_first_minutes_only() {
+    let record = Record::new();
+    fs::remove_file(record.path(LAB)).unwrap();
+    fs::remove_file(record.path("checkpoint")).unwrap();
+    assert!(record.findings(None).contains("nothing here is signed"));
+    for file in [FILE, NEXT, MOVED] {
+        fs::remove_file(record.path(file)).unwrap();
+    }
+    record.write(FILE, &(note("09:31:05") + &note("09:33:00")));
+    assert_eq!(record.findings(None), "");
+}
+
+#[test]
+fn the_key_of_a_record_is_told_and_compared_with_the_one_that_it_should_have() {
+    let record = Record::new();
+    let told = |key: &str| {
+        let mut told = Vec::new();
+        let args = VerifyArgs {
+            dir: record.0.path().to_owned(),
+            journal: None,
+            key: Some(key.to_owned()),
+        };
+        let good = verify(&args, &mut told).unwrap();
+        (good, String::from_utf8(told).unwrap())
+    };
+    let (own, other) = (Key::new(&[7; 32]).public(), Key::new(&[8; 32]).public());
+    let (good, text) = told(&own);
+    assert!(
+        good && text.contains(&format!("the last is number 1 by key {own}")),
+        "{text}"
+    );
+    let (good, text) = told(&other);
+    assert!(!good && text.contains("another key"), "{text}");
+    fs::remove_file(record.path(LAB)).unwrap();
+    fs::remove_file(record.path("checkpoint")).unwrap();
+    assert!(!told(&own).0);
 }
 
 #[test]

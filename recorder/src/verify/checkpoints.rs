@@ -31,6 +31,8 @@ pub(super) struct Checkpoints {
     pub(super) removed: BTreeSet<String>,
     /// How many there are.
     pub(super) count: u64,
+    /// The last one.
+    pub(super) last: Option<Checkpoint>,
     /// What is wrong with them.
     pub(super) findings: Vec<Finding>,
 }
@@ -74,6 +76,22 @@ impl Checkpoints {
         }
         reader.finish(dir, unwritten)
     }
+
+    /// Whether `key` has signed them; each is checked against the one before already.
+    pub(super) fn check_key(&self, dir: &Path, key: &str, findings: &mut Findings) {
+        let what = match &self.last {
+            None => "no checkpoint is there that the key could have signed",
+            Some(last) if last.key != key => "the checkpoints are signed with another key",
+            Some(_) => return,
+        };
+        findings.add(Finding::new(&dir.join(Folder::Lab.to_string()), 0, what));
+    }
+}
+
+/// Whether a line of the lab is a checkpoint, or one of the notes before it that its root signs.
+pub(super) fn is_signed_by_itself(text: &[u8]) -> bool {
+    let line = serde_json::from_slice::<Line>(text);
+    line.is_ok_and(|line| line.payload.is_some() || matches!(line.note, Some(Note::Heads { .. })))
 }
 
 impl Reader {
@@ -164,6 +182,7 @@ impl Reader {
             heads: self.heads.into_values().collect(),
             removed: self.removed,
             count: self.count,
+            last: self.last,
             findings: self.findings.told,
         })
     }

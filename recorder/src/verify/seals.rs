@@ -1,7 +1,7 @@
 //! What was signed of each file: so many bytes with this digest.
 //!
-//! A digest of the beginning of a file speaks for every line in it, those that belong to no chain too. Pure but for
-//! asking whether a file is there.
+//! A digest of the beginning of a file speaks for every line in it, those that belong to no chain too. A line that no
+//! digest covers must have come since the last checkpoint, or shortly before. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,11 +10,17 @@ use std::{
 
 use labwatch_contract::{
     chain::{Digest, Hasher},
-    checkpoint::FileHead,
+    time::Timestamp,
 };
 
-use super::{Finding, Findings};
+use super::{
+    Finding, Findings,
+    checkpoints::{Checkpoints, is_signed_by_itself},
+};
 use crate::show::reel::RawLine;
+
+/// A checkpoint is made each minute; one that finds the disk busy covers no lines younger than this, in milliseconds.
+const SIGNED_AFTER_MS: i64 = 120_000;
 
 pub(super) struct Seals {
     dir: PathBuf,
@@ -23,6 +29,10 @@ pub(super) struct Seals {
     unwritten: BTreeMap<String, (u64, u64)>,
     /// By folder, the file that is being read.
     reading: BTreeMap<PathBuf, Reading>,
+    /// When the last checkpoint was made.
+    signed: Option<Timestamp>,
+    /// When the first and the last line were received that no digest covers.
+    unsigned: Option<(Timestamp, Timestamp)>,
 }
 
 struct Reading {
@@ -31,27 +41,37 @@ struct Reading {
     hasher: Hasher,
     promised: Option<(u64, Digest)>,
     kept: bool,
+    /// Whether a line was told that should have been signed.
+    told: bool,
 }
 
 impl Seals {
     pub(super) fn new(
         dir: &Path,
-        heads: Vec<FileHead>,
+        checkpoints: &Checkpoints,
         unwritten: BTreeMap<String, (u64, u64)>,
     ) -> Self {
-        let heads = heads.into_iter();
+        let heads = checkpoints.heads.iter();
         Self {
             dir: dir.to_owned(),
             promised: heads
-                .map(|head| (head.file, (head.bytes, head.sha256)))
+                .map(|head| (head.file.clone(), (head.bytes, head.sha256)))
                 .collect(),
             unwritten,
             reading: BTreeMap::new(),
+            signed: checkpoints.last.as_ref().map(|last| last.timestamp),
+            unsigned: None,
         }
     }
 
-    /// Takes the next line of a file.
-    pub(super) fn take(&mut self, file: &Path, line: &RawLine, findings: &mut Findings) {
+    /// Takes the next line of a file, which was received at `time`.
+    pub(super) fn take(
+        &mut self,
+        file: &Path,
+        line: &RawLine,
+        time: Option<Timestamp>,
+        findings: &mut Findings,
+    ) {
         let folder = file.parent().unwrap_or(file).to_owned();
         if self
             .reading
@@ -67,16 +87,36 @@ impl Seals {
                 hasher: Hasher::default(),
                 promised,
                 kept: false,
+                told: false,
             };
             self.reading.insert(folder.clone(), reading);
         }
-        if let Some(reading) = self.reading.get_mut(&folder) {
-            reading.take(line, findings);
+        let Some(reading) = self.reading.get_mut(&folder) else {
+            return;
+        };
+        if let Some(promised) = reading.promised.filter(|_| !reading.kept) {
+            reading.take(line, promised, findings);
+        } else if let Some(time) = time {
+            let due = self
+                .signed
+                .is_some_and(|signed| is_long_before(time, signed));
+            if due && !reading.told && !is_signed_by_itself(&line.text) {
+                reading.told = true;
+                let what = "not signed, though a later checkpoint is there: put in since";
+                findings.add(Finding::new(file, line.number, what));
+            }
+            let (first, last) = self.unsigned.unwrap_or((time, time));
+            self.unsigned = Some((first.min(time), last.max(time)));
         }
     }
 
     /// All lines were read: what was promised and is not there?
-    pub(super) fn finish(&mut self, removed: &BTreeSet<String>, findings: &mut Findings) {
+    pub(super) fn finish(
+        &mut self,
+        removed: &BTreeSet<String>,
+        is_signed_in_log: bool,
+        findings: &mut Findings,
+    ) {
         for (_, reading) in std::mem::take(&mut self.reading) {
             self.end(Some(reading), findings);
         }
@@ -85,6 +125,13 @@ impl Seals {
                 let what = format!("missing: {bytes} bytes of it were signed");
                 findings.add(Finding::new(&self.dir.join(&name), 0, what));
             }
+        }
+        let long = self
+            .unsigned
+            .filter(|(first, last)| is_long_before(*first, *last));
+        if self.signed.is_none() && !is_signed_in_log && long.is_some() {
+            let what = "nothing here is signed: the checkpoints are missing";
+            findings.add(Finding::new(&self.dir, 0, what));
         }
     }
 
@@ -117,10 +164,8 @@ impl Seals {
 }
 
 impl Reading {
-    fn take(&mut self, line: &RawLine, findings: &mut Findings) {
-        let Some((bytes, sha256)) = self.promised.filter(|_| !self.kept) else {
-            return;
-        };
+    fn take(&mut self, line: &RawLine, promised: (u64, Digest), findings: &mut Findings) {
+        let (bytes, sha256) = promised;
         self.hasher.add(&line.text);
         self.hasher.add(b"\n");
         self.bytes += u64::try_from(line.text.len()).unwrap_or(u64::MAX) + 1;
@@ -136,4 +181,9 @@ impl Reading {
             findings.add(Finding::new(&self.file, 0, what));
         }
     }
+}
+
+/// Whether a line of the one time should have been signed at the other.
+fn is_long_before(time: Timestamp, signed: Timestamp) -> bool {
+    signed.unix_ms().saturating_sub(time.unix_ms()) > SIGNED_AFTER_MS
 }
