@@ -14,6 +14,7 @@ use labwatch_contract::{
     checkpoint::FileHead,
     status::{JournalRange, Reason, Status},
     time::Timestamp,
+    topic::{Root, Topic, TopicError},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,6 +34,12 @@ pub(crate) fn message_line(received: impl Display, topic: &str, payload: &[u8]) 
     line.extend_from_slice(payload);
     line.extend_from_slice(b"}\n");
     line
+}
+
+/// The topic in a line, whatever the root was under which it came.
+pub(crate) fn topic_of(text: &str) -> Result<Topic, TopicError> {
+    let root = text.split('/').next().unwrap_or_default();
+    root.parse::<Root>()?.parse(text)
 }
 
 /// The line of a note, line feed included.

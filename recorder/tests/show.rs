@@ -89,6 +89,35 @@ fn one_pc_is_shown_with_the_alerts_about_it() {
 }
 
 #[test]
+fn an_event_is_shown_as_its_senders_whatever_address_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("192.168.0.133");
+    let event = |ip: &str| {
+        format!(
+            r#"{{"received":"2026-11-22T09:31:05.140Z","topic":"exam/192.168.0.133/usb","payload":{{"@timestamp":"2026-11-22T09:31:05.123Z","event":{{"action":"device-connected","sequence":1}},"host":{{"ip":"{ip}"}},"lab":{{"journal":"019ab000-0000-7000-8000-000000000133","prev":"{}","uptime_ms":1}}}}}}"#,
+            "0".repeat(64)
+        ) + "\n"
+    };
+    fs::write(dir.path().join("lock"), "").unwrap();
+    append(&folder, "2026-11-22T09-31-05Z", &event("192.168.0.134"));
+    append(&folder, "2026-11-22T09-31-05Z", &event("192.168.0.133"));
+    let shown_of = |ip: &str| {
+        let args = ShowArgs {
+            ip: Some(ip.parse().unwrap()),
+            ..arguments(dir.path().to_str().unwrap())
+        };
+        shown(&args)
+    };
+    assert_eq!(shown_of("192.168.0.134"), "");
+    let text = shown_of("192.168.0.133");
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.contains("[about 192.168.0.134]"))
+        .collect();
+    assert_eq!(lines, [true, false], "{text}");
+}
+
+#[test]
 fn from_and_to_are_both_included() {
     let args = ShowArgs {
         from: Some("2026-11-22T10:31:05.140+01:00".parse().unwrap()),

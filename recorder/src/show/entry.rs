@@ -10,19 +10,22 @@ use labwatch_contract::{
     event::{Action, Event, Head},
     text::harmless,
     time::Timestamp,
+    topic::Topic,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::record::Note;
+use crate::record::{Note, topic_of};
 
 /// What a line says.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// When it was received; in a journal, when it happened.
     pub(crate) time: Timestamp,
-    /// The PC it is about.
+    /// The PC whose record it is: the sender's address, which the topic names and nobody else can use.
     pub(crate) ip: Option<IpAddr>,
+    /// The address that an event says it is about, where it is another one.
+    pub(crate) about: Option<IpAddr>,
     /// The rest.
     pub(crate) content: Content,
 }
@@ -100,7 +103,7 @@ fn read_line(line: &Line<'_>) -> Result<Entry, String> {
         return Ok(read_note(line.received, note.get()));
     }
     if let Some(event) = event(payload, Some(line.received)) {
-        return Ok(event);
+        return Ok(sent_by(&line.topic, event));
     }
     if line.topic.is_empty() {
         return Err("neither topic nor note".to_owned());
@@ -108,16 +111,30 @@ fn read_line(line: &Line<'_>) -> Result<Entry, String> {
     Ok(paper(line.received, &line.topic, payload))
 }
 
+/// An event as it was received: a payload may name any address.
+fn sent_by(topic: &str, event: Entry) -> Entry {
+    match topic_of(topic) {
+        Ok(Topic::Pc(sender, _)) => Entry {
+            ip: Some(sender),
+            about: event.ip.filter(|about| *about != sender),
+            ..event
+        },
+        _ => event,
+    }
+}
+
 fn read_note(time: Timestamp, text: &str) -> Entry {
     match serde_json::from_str::<Note>(text) {
         Ok(note) => Entry {
             time,
             ip: note.ip(),
+            about: None,
             content: Content::Note(note),
         },
         Err(_) => Entry {
             time,
             ip: None,
+            about: None,
             content: Content::OtherNote(harmless(text)),
         },
     }
@@ -132,6 +149,7 @@ fn event(payload: &str, received: Option<Timestamp>) -> Option<Entry> {
     Some(Entry {
         time: received.unwrap_or(head.time),
         ip: Some(head.host_ip),
+        about: None,
         content,
     })
 }
@@ -147,7 +165,12 @@ fn paper(time: Timestamp, topic: &str, payload: &str) -> Entry {
         (_, Ok(ack)) => (None, Content::AlertAck(harmless(topic), Box::new(ack))),
         _ => (None, Content::Paper(harmless(topic), paper_words(payload))),
     };
-    Entry { time, ip, content }
+    Entry {
+        time,
+        ip,
+        about: None,
+        content,
+    }
 }
 
 fn paper_words(payload: &str) -> String {
@@ -165,6 +188,7 @@ fn quarantined(line: &Line<'_>, reason: &str, payload: &str) -> Entry {
     Entry {
         time: line.received,
         ip: None,
+        about: None,
         content: Content::Quarantined(Quarantined {
             topic: harmless(&line.topic),
             reason: harmless(reason),

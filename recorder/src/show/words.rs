@@ -62,6 +62,9 @@ pub(super) fn line(entry: &Entry) -> String {
         }
         Content::Quarantined(message) => text.push_str(&quarantine_words(message)),
     }
+    if let Some(about) = entry.about {
+        let _ = write!(text, " [about {about}]");
+    }
     if let Some(own) = own_clock(entry) {
         let _ = write!(text, " [by the PC's clock {}]", clock(own));
     }

@@ -15,7 +15,7 @@ use labwatch_contract::{
     event::{Head, Place},
     status::JournalRange,
     time::Timestamp,
-    topic::{Leaf, Root, Topic},
+    topic::{Leaf, Topic},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,7 +25,7 @@ use super::{Finding, Findings};
 use crate::{
     filing::Folder,
     ledger::{Ledger, Refusal, Verdict},
-    record::{Note, Sighting},
+    record::{Note, Sighting, topic_of},
     show::reel::RawLine,
 };
 
@@ -256,9 +256,7 @@ impl Lines {
 }
 
 fn leaf_of(topic: &str, ip: IpAddr) -> Result<Leaf, String> {
-    let root = topic.split('/').next().unwrap_or_default();
-    let parsed = root.parse::<Root>().and_then(|root| root.parse(topic));
-    match parsed {
+    match topic_of(topic) {
         Ok(Topic::Pc(address, leaf)) if address == ip && leaf.carries_events() => Ok(leaf),
         Ok(_) => Err(format!("topic {topic} does not belong into this folder")),
         Err(error) => Err(format!("topic {topic}: {error}")),
