@@ -155,9 +155,7 @@ impl Ledger {
 
     /// An acknowledgement could not go out: what it names is due again, a second after it.
     pub fn handle_unsent(&mut self, ip: IpAddr, ack: &Ack) {
-        for mark in &ack.marks {
-            self.acks.remind(ip, mark.journal);
-        }
+        self.acks.unsent(ip, ack);
     }
 
     /// When [`Ledger::poll_ack`] is to be asked again, if nothing else happens; a moment that has passed: at once.

@@ -82,6 +82,18 @@ impl Acks {
     /// `journal` is to be named when the last acknowledgement is a second old.
     pub(super) fn remind(&mut self, ip: IpAddr, journal: Uuid) {
         self.name(ip, journal);
+        self.remind_all(ip);
+    }
+
+    /// What was polled did not go out: the PC is to hear all of it in a second, be it nothing but the name of the store.
+    pub(super) fn unsent(&mut self, ip: IpAddr, ack: &Ack) {
+        for mark in &ack.marks {
+            self.name(ip, mark.journal);
+        }
+        self.remind_all(ip);
+    }
+
+    fn remind_all(&mut self, ip: IpAddr) {
         let after = self.pcs.get(&ip).and_then(|pc| pc.sent);
         self.put_off(ip, after.map(|sent| sent + PAUSE));
     }

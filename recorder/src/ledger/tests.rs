@@ -188,6 +188,18 @@ fn each_online_is_answered_even_with_nothing_to_say() {
 }
 
 #[test]
+fn an_answer_that_could_not_go_out_is_due_again_even_with_nothing_to_say() {
+    let (mut ledger, now) = (ledger(), start());
+    ledger.handle_online(A, &[], received());
+    let (ip, ack) = ledger.poll_ack(now).unwrap();
+    ledger.handle_unsent(ip, &ack);
+    assert!(ledger.poll_ack(now).is_none());
+    let later = now + Duration::from_secs(1);
+    assert_eq!(ledger.poll_ack(later), Some((A, ack)));
+    assert!(ledger.poll_ack(later).is_none());
+}
+
+#[test]
 fn an_agent_that_seems_not_to_know_its_mark_is_reminded_once_a_second() {
     let (mut ledger, now) = (ledger(), start());
     take(&mut ledger, 1, 1);
