@@ -137,13 +137,15 @@ impl Store {
     pub(crate) fn open(dir: &Path, root: Root, open_files: usize) -> anyhow::Result<Self> {
         make_dir(dir)?;
         let lock = start::lock(dir)?;
+        // Before the marks: without both a store is new.
+        let key = start::key(dir)?;
         let mut store = Self {
             dir: dir.to_owned(),
             filing: Filing::default(),
             files: Files::new(dir, open_files),
             marks: start::marks(dir)?,
             heads: Heads::default(),
-            key: start::key(dir)?,
+            key,
             last: last_checkpoint(dir)?,
             log: Log::open(dir)?,
             staged: Staged::default(),

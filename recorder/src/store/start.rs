@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -90,14 +90,28 @@ pub(super) fn marks(dir: &Path) -> anyhow::Result<Marks> {
     }
 }
 
-/// The key of the store, made at the first start.
+/// The key of the store, made at the first start and never after it: what another key signs proves nothing.
 pub(super) fn key(dir: &Path) -> anyhow::Result<Key> {
     let path = dir.join("key");
     let secret: [u8; 32] = match fs::read_to_string(&path) {
         Ok(text) => {
+            let mode = fs::metadata(&path).map_or(0, |file| file.mode());
+            if mode & 0o077 != 0 {
+                bail!(
+                    "{}: others may read it (mode {:o}); if none has, `chmod 600` makes it good",
+                    path.display(),
+                    mode & 0o777
+                );
+            }
             unhex(text.trim_end()).with_context(|| format!("{} is no key", path.display()))?
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
+            if dir.join("marks").exists() || dir.join("checkpoint").exists() {
+                bail!(
+                    "{}: the key is missing, although the store is not new; put it back, or begin in another directory",
+                    path.display()
+                );
+            }
             let mut secret = [0; 32];
             File::open("/dev/urandom")
                 .and_then(|mut random| random.read_exact(&mut secret))

@@ -1,7 +1,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
 };
 
 use tempfile::{TempDir, tempdir, tempdir_in};
@@ -216,6 +216,7 @@ fn a_log_torn_at_any_byte_gives_whole_commits_only() {
         let torn = tempdir_in(memory.unwrap_or(dir.path())).unwrap();
         fs::create_dir(torn.path().join("log")).unwrap();
         fs::write(torn.path().join("marks"), &marks).unwrap();
+        fs::copy(dir.path().join("key"), torn.path().join("key")).unwrap();
         fs::write(torn.path().join("log/00000001.log"), &bytes[..length]).unwrap();
         let store = open(&torn);
         let sequence = store
@@ -302,6 +303,25 @@ fn what_is_not_the_recorders_is_left_alone() {
     fs::write(&foreign, "torn").unwrap();
     drop(open(&dir));
     assert_eq!(fs::read_to_string(foreign).unwrap(), "torn");
+}
+
+#[test]
+fn a_store_without_its_key_or_with_one_that_others_may_read_is_not_opened() {
+    let dir = tempdir().unwrap();
+    let opened =
+        || Store::open(dir.path(), Root::default(), OPEN_FILES).map(|store| store.public_key());
+    let public = opened().unwrap();
+    let (key, kept) = (dir.path().join("key"), dir.path().join("kept"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = opened().unwrap_err();
+    assert!(error.to_string().contains("others may read"), "{error}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&key, &kept).unwrap();
+    let error = opened().unwrap_err();
+    assert!(error.to_string().contains("key is missing"), "{error}");
+    assert!(!key.exists());
+    fs::rename(kept, key).unwrap();
+    assert_eq!(opened().unwrap(), public);
 }
 
 #[test]
