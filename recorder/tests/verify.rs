@@ -231,6 +231,17 @@ fn a_record_without_checkpoints_is_in_order_for_its_first_minutes_only() {
 }
 
 #[test]
+fn what_has_the_fields_of_a_checkpoint_under_another_topic_is_none() {
+    let record = Record::new();
+    let text = record.read(LAB);
+    let line = text.lines().next_back().unwrap();
+    let odd = line.replace("lab/checkpoint", "lab/policy");
+    record.write(LAB, &format!("{odd}\n{text}"));
+    let findings = record.findings(None);
+    assert!(!findings.contains("checkpoint 1"), "{findings}");
+}
+
+#[test]
 fn the_key_of_a_record_is_told_and_compared_with_the_one_that_it_should_have() {
     let record = Record::new();
     let told = |key: &str| {

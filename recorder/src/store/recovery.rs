@@ -60,11 +60,12 @@ impl Store {
 
     /// Reads from the log of earlier runs how far the record has come.
     pub(super) fn recall(&mut self) -> Result<(), Failure> {
+        let key = self.key.public();
         let (marks, last) = (&mut self.marks, &mut self.last);
         log::replay(&self.dir, |frame| {
             let lab = frame.pieces.iter();
             for piece in lab.filter(|piece| piece.folder == Folder::Lab) {
-                start::find_checkpoint(&piece.lines, last);
+                start::find_checkpoint(&piece.lines, Some(&key), last);
             }
             marks.apply(frame.marks);
             Ok(())
@@ -112,11 +113,12 @@ pub(crate) struct Unwritten {
 /// # Errors
 /// When it cannot be read.
 pub(crate) fn unwritten(dir: &Path) -> anyhow::Result<Unwritten> {
+    let key = start::last_checkpoint(dir)?.map(|last| last.key);
     let (mut ends, mut last) = (BTreeMap::new(), None);
     log::replay(dir, |frame| {
         for piece in frame.pieces {
             if piece.folder == Folder::Lab {
-                start::find_checkpoint(&piece.lines, &mut last);
+                start::find_checkpoint(&piece.lines, key.as_deref(), &mut last);
             }
             let end = piece.offset + u64::try_from(piece.lines.len()).unwrap_or(u64::MAX);
             let file = format!("{}/{}", piece.folder, piece.name);

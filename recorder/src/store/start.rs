@@ -16,6 +16,7 @@ use labwatch_contract::{
     chain::Hasher,
     checkpoint::{Checkpoint, FileHead, Key, unhex},
     time::Timestamp,
+    topic::Topic,
 };
 use serde::Deserialize;
 use tracing::{info, warn};
@@ -25,6 +26,7 @@ use super::Failure;
 use crate::{
     filing::{FileName, Folder},
     marks::Marks,
+    record::topic_of,
 };
 
 /// How much is read at once in search of a line feed, from the end.
@@ -140,19 +142,23 @@ pub(crate) fn last_checkpoint(dir: &Path) -> anyhow::Result<Option<Checkpoint>> 
     }
 }
 
-/// Raises `last` to a later checkpoint among these lines of the record.
-pub(super) fn find_checkpoint(lines: &[u8], last: &mut Option<Checkpoint>) {
+/// Raises `last` to a later checkpoint among these lines of the record. Only one that came by the topic of checkpoints
+/// and that `key` has signed, any key if there is none.
+pub(super) fn find_checkpoint(lines: &[u8], key: Option<&str>, last: &mut Option<Checkpoint>) {
     #[derive(Deserialize)]
     struct Line {
+        topic: String,
         payload: Checkpoint,
     }
     for line in lines.split(|byte| *byte == b'\n') {
-        let Ok(Line { payload }) = serde_json::from_slice(line) else {
+        let Ok(Line { topic, payload }) = serde_json::from_slice(line) else {
             continue;
         };
-        if last
-            .as_ref()
-            .is_none_or(|last| last.lab.number < payload.lab.number)
+        let later = |last: &Checkpoint| last.lab.number < payload.lab.number;
+        if last.as_ref().is_none_or(later)
+            && topic_of(&topic) == Ok(Topic::Checkpoint)
+            && key.is_none_or(|key| key == payload.key)
+            && payload.verify().is_ok()
         {
             *last = Some(payload);
         }

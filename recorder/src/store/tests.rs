@@ -325,6 +325,41 @@ fn a_store_without_its_key_or_with_one_that_others_may_read_is_not_opened() {
 }
 
 #[test]
+fn a_checkpoint_of_another_key_or_topic_is_not_taken_for_ones_own() {
+    let dir = tempdir().unwrap();
+    let mut store = open(&dir);
+    let summary = Summary {
+        recorder: Uuid::nil(),
+        number: 700,
+        files: 0,
+        prev: Digest::ZERO,
+        root: Digest::ZERO,
+    };
+    let signed = |key: &Key| serde_json::to_string(&key.sign(now(), summary.clone())).unwrap();
+    let line = |topic, payload: &str| {
+        format!(
+            r#"{{"received":"{}","topic":"lab/{topic}","payload":{payload}}}"#,
+            now()
+        )
+    };
+    let lines = [
+        line("policy", &signed(&store.key)),
+        line("checkpoint", &signed(&Key::new(&[8; 32]))),
+        line("checkpoint", &signed(&store.key).replace("700", "701")),
+    ];
+    store.write(vec![entry(PC, "09:31:05", "{}")]).unwrap();
+    store.checkpoint(now()).unwrap();
+    let entries = lines
+        .iter()
+        .map(|line| entry(Folder::Lab, "09:31:05", line));
+    store.stage(entries.collect(), Vec::new());
+    store.commit().unwrap();
+    drop(store);
+    assert_eq!(unwritten(dir.path()).unwrap().checkpoint, 1);
+    assert_eq!(open(&dir).last.unwrap().lab.number, 2);
+}
+
+#[test]
 fn a_directory_has_one_recorder() {
     let dir = tempdir().unwrap();
     let first = open(&dir);

@@ -11,13 +11,14 @@ use std::{
 use labwatch_contract::{
     chain::Digest,
     checkpoint::{Checkpoint, FileHead, Summary, root},
+    topic::Topic,
 };
 use serde::Deserialize;
 
 use super::{Finding, Findings};
 use crate::{
     filing::Folder,
-    record::Note,
+    record::{Note, topic_of},
     show::reel::Library,
     store::{self, Unwritten},
 };
@@ -40,9 +41,19 @@ pub(super) struct Checkpoints {
 #[derive(Deserialize)]
 struct Line {
     #[serde(default)]
+    topic: String,
+    #[serde(default)]
     note: Option<Note>,
     #[serde(default)]
     payload: Option<Checkpoint>,
+}
+
+impl Line {
+    /// The checkpoint in it: what has its fields under another topic is none.
+    fn checkpoint(self) -> Option<Checkpoint> {
+        let own = topic_of(&self.topic) == Ok(Topic::Checkpoint);
+        self.payload.filter(|_| own)
+    }
 }
 
 #[derive(Default)]
@@ -91,7 +102,9 @@ impl Checkpoints {
 /// Whether a line of the lab is a checkpoint, or one of the notes before it that its root signs.
 pub(super) fn is_signed_by_itself(text: &[u8]) -> bool {
     let line = serde_json::from_slice::<Line>(text);
-    line.is_ok_and(|line| line.payload.is_some() || matches!(line.note, Some(Note::Heads { .. })))
+    line.is_ok_and(|line| {
+        matches!(line.note, Some(Note::Heads { .. })) || line.checkpoint().is_some()
+    })
 }
 
 impl Reader {
@@ -100,21 +113,21 @@ impl Reader {
         let Ok(line) = serde_json::from_slice::<Line>(text) else {
             return;
         };
-        match (line.note, line.payload) {
-            (Some(Note::Heads { heads }), _) => self.new_heads.extend(heads),
-            (Some(Note::Retention { files, .. }), _) => self.new_removed.extend(files),
-            (_, Some(checkpoint)) => {
-                if let Err(what) = self.check(&checkpoint) {
-                    self.findings.add(Finding::new(file, number, what));
-                }
-                let heads = std::mem::take(&mut self.new_heads).into_iter();
-                self.heads
-                    .extend(heads.map(|head| (head.file.clone(), head)));
-                self.removed.extend(std::mem::take(&mut self.new_removed));
-                self.last = Some(checkpoint);
-                self.count += 1;
-            }
+        match line.note {
+            Some(Note::Heads { heads }) => return self.new_heads.extend(heads),
+            Some(Note::Retention { files, .. }) => return self.new_removed.extend(files),
             _ => {}
+        }
+        if let Some(checkpoint) = line.checkpoint() {
+            if let Err(what) = self.check(&checkpoint) {
+                self.findings.add(Finding::new(file, number, what));
+            }
+            let heads = std::mem::take(&mut self.new_heads).into_iter();
+            self.heads
+                .extend(heads.map(|head| (head.file.clone(), head)));
+            self.removed.extend(std::mem::take(&mut self.new_removed));
+            self.last = Some(checkpoint);
+            self.count += 1;
         }
     }
 
