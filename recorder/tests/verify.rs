@@ -73,6 +73,11 @@ impl Record {
     }
 
     fn sign(&self) {
+        self.sign_with("");
+    }
+
+    /// Signs the files that are there, `notes` before the checkpoint.
+    fn sign_with(&self, notes: &str) {
         let head = |file: &str| {
             let text = self.read(file);
             FileHead {
@@ -81,7 +86,11 @@ impl Record {
                 sha256: Digest::of(text.as_bytes()),
             }
         };
-        let heads: Vec<_> = [FILE, NEXT, MOVED].into_iter().map(head).collect();
+        let there = [FILE, NEXT, MOVED].into_iter();
+        let heads: Vec<_> = there
+            .filter(|file| self.path(file).exists())
+            .map(head)
+            .collect();
         let summary = Summary {
             recorder: Uuid::nil(),
             number: 1,
@@ -93,7 +102,7 @@ impl Record {
         let checkpoint = serde_json::to_string(&Key::new(&[7; 32]).sign(time, summary)).unwrap();
         let heads = serde_json::to_string(&heads).unwrap();
         self.write(LAB, &format!(
-            "{{\"received\":\"{time}\",\"note\":{{\"action\":\"heads\",\"heads\":{heads}}}}}\n{{\"received\":\"{time}\",\"topic\":\"lab/checkpoint\",\"payload\":{checkpoint}}}\n"
+            "{notes}{{\"received\":\"{time}\",\"note\":{{\"action\":\"heads\",\"heads\":{heads}}}}}\n{{\"received\":\"{time}\",\"topic\":\"lab/checkpoint\",\"payload\":{checkpoint}}}\n"
         ));
         self.write("checkpoint", &checkpoint);
     }
@@ -239,6 +248,29 @@ fn what_has_the_fields_of_a_checkpoint_under_another_topic_is_none() {
     record.write(LAB, &format!("{odd}\n{text}"));
     let findings = record.findings(None);
     assert!(!findings.contains("checkpoint 1"), "{findings}");
+}
+
+#[test]
+fn after_retention_a_journal_may_begin_with_events_and_with_a_gap() {
+    let retention = format!(
+        "{{\"received\":\"2026-11-22T12:00:00.000Z\",\"note\":{{\"action\":\"retention\",\"before\":\"2026-11-22T10:00:00.000Z\",\"files\":[\"{FILE}\"]}}}}\n"
+    );
+    let gap = "{\"received\":\"2026-11-22T10:40:00.000Z\",\"note\":{\"action\":\"gap\",\"ip\":\"192.168.0.133\",\"journal\":\"019ab000-0000-7000-8000-000000000133\",\"from\":5,\"to\":6}}\n";
+    let record = Record::new();
+    fs::remove_file(record.path(FILE)).unwrap();
+    record.sign_with(&retention);
+    assert_eq!(record.findings(None), "");
+    let kept: String = record.read(NEXT).split_inclusive('\n').skip(2).collect();
+    record.write(NEXT, &(gap.to_owned() + &kept));
+    record.sign_with(&retention);
+    assert_eq!(record.findings(None), "");
+    // Without it neither.
+    record.sign();
+    assert!(
+        record
+            .findings(None)
+            .contains(&format!("{NEXT}:1: a gap that does not follow"))
+    );
 }
 
 #[test]

@@ -177,14 +177,9 @@ impl Lines {
                 first: gap.to.saturating_add(1),
                 last: gap.to,
             };
-            if gap.ip != ip
-                || self
-                    .ledger
-                    .handle_online(ip, &[range], time)
-                    .first()
-                    .map(|known| known.from)
-                    != Some(gap.from)
-            {
+            let known = self.ledger.handle_online(ip, &[range], time);
+            let follows = known.first().is_some_and(|known| known.from == gap.from);
+            if gap.ip != ip || !(follows || self.may_begin(ip, gap.journal)) {
                 return Err("a gap that does not follow on what was recorded".to_owned());
             }
         }
@@ -224,9 +219,7 @@ impl Lines {
             }
             Verdict::Refused(refusal) => tell(here, refusal.to_string()),
             Verdict::Ahead => {
-                let folder = Folder::Pc(ip).to_string();
-                let known = self.last.contains_key(&journal);
-                if known || !self.thinned.contains(&folder) {
+                if !self.may_begin(ip, journal) {
                     tell(
                         here,
                         format!("events of journal {journal} before number {sequence} are missing"),
@@ -238,6 +231,11 @@ impl Lines {
             self.go_on(ip, found, time);
         }
         self.ledger.take_moved();
+    }
+
+    /// Whether what comes now of a journal may be its first line here, because retention has removed those before.
+    fn may_begin(&self, ip: IpAddr, journal: Uuid) -> bool {
+        !self.last.contains_key(&journal) && self.thinned.contains(&Folder::Pc(ip).to_string())
     }
 
     /// Takes an event that does not fit, so that the next one is judged by it.
