@@ -10,7 +10,7 @@
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -58,6 +58,8 @@ struct Table {
     news: Vec<News>,
     /// The writer sleeps until something comes.
     sleeps: bool,
+    /// Since when the writer is at what it took; none while it waits for more.
+    busy: Option<Instant>,
     /// Nothing more will come.
     closed: bool,
     /// The writer has ended.
@@ -85,6 +87,12 @@ impl Exchange {
         self.table().bytes < ROOM
     }
 
+    /// For how long the writer has been at what it took last.
+    pub(crate) fn busy(&self, now: Instant) -> Duration {
+        let busy = self.table().busy;
+        busy.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// Everything that the writer has told since, and whether it has ended.
     pub(crate) fn news(&self) -> (Vec<News>, bool) {
         let mut table = self.table();
@@ -105,6 +113,7 @@ impl Exchange {
     /// Takes what is there, waiting for it until `end`; says whether nothing more will come.
     pub(crate) fn take(&self, end: Instant) -> (Batch, bool) {
         let mut table = self.table();
+        table.busy = None;
         while table.batch.entries.is_empty() && table.batch.marks.is_empty() && !table.closed {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -116,6 +125,7 @@ impl Exchange {
             table.sleeps = false;
         }
         table.bytes = 0;
+        table.busy = Some(Instant::now());
         let batch = std::mem::take(&mut table.batch);
         let closed = table.closed;
         drop(table);
@@ -143,12 +153,55 @@ impl Exchange {
     }
 
     /// The writer has ended.
-    pub(crate) fn end(&self) {
+    fn end(&self) {
         self.table().ended = true;
         self.called.notify_one();
     }
 
+    /// Tells the service that the writer has ended, however it does: when this goes.
+    pub(crate) fn end_when_dropped(&self) -> impl Drop {
+        Ending(self)
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Ending<'a>(&'a Exchange);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_that_panics_has_ended_and_the_service_hears_it() {
+        let exchange = Exchange::default();
+        let panicked = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let _ending = exchange.end_when_dropped();
+                panic!("as a test");
+            });
+            writer.join().is_err()
+        });
+        assert!(panicked && exchange.news().1);
+    }
+
+    #[test]
+    fn a_writer_is_busy_from_what_it_took_until_it_asks_for_more() {
+        let exchange = Exchange::default();
+        let now = Instant::now();
+        assert_eq!(exchange.busy(now), Duration::ZERO);
+        exchange.take(now);
+        let later = Instant::now() + Duration::from_secs(11);
+        assert!(exchange.busy(later) >= Duration::from_secs(11));
     }
 }

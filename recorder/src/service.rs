@@ -149,6 +149,9 @@ impl Desk {
                 _ = ticks.tick() => {
                     self.look_at_the_clock();
                     self.hand_over();
+                    let busy = self.exchange.busy(Instant::now());
+                    let change = self.alarm.look_after(busy, now());
+                    self.raise(change);
                     self.say();
                     self.tell();
                 }

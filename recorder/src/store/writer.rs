@@ -40,6 +40,7 @@ pub(crate) fn write(
     exchange: &Arc<Exchange>,
     retention: Option<Duration>,
 ) -> anyhow::Result<()> {
+    let _ending = exchange.end_when_dropped();
     let now = Instant::now();
     let mut writer = Writer {
         store,
@@ -52,9 +53,7 @@ pub(crate) fn write(
         expired: None,
     };
     let ended = writer.work();
-    let closed = ended.and_then(|()| writer.store.close(Utc::now().into()));
-    exchange.end();
-    closed
+    ended.and_then(|()| writer.store.close(Utc::now().into()))
 }
 
 struct Writer<'a> {
