@@ -299,6 +299,9 @@ impl Books {
     fn release(&mut self, journal: Uuid, ip: IpAddr) -> Vec<IpAddr> {
         if let Some(pc) = self.pcs.get_mut(&ip) {
             pc.remove(&journal);
+            if pc.is_empty() {
+                self.pcs.remove(&ip);
+            }
         }
         self.books.remove(&(journal, ip));
         let mut left = self.moved.remove(&(journal, ip)).unwrap_or_default();

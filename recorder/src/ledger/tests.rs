@@ -422,6 +422,18 @@ fn more_addresses_than_can_be_remembered_are_refused_and_the_others_stay() {
 }
 
 #[test]
+fn an_address_that_its_last_journal_has_left_makes_room_for_another() {
+    let mut ledger = ledger();
+    let pc = |number: u64| IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(number).unwrap()));
+    let most = u64::try_from(MAX_PCS).unwrap();
+    for number in 1..=most + 100 {
+        assert_eq!(take_from(&mut ledger, pc(number), 1, number), Verdict::New);
+    }
+    assert_eq!(ledger.books.pcs().count(), 1);
+    assert_eq!(take_from(&mut ledger, pc(7), 2, 1), Verdict::New);
+}
+
+#[test]
 fn the_largest_numbers_are_taken() {
     let mut ledger = ledger();
     ledger.handle_online(A, &[range(1, u64::MAX, u64::MAX)], received());
