@@ -133,12 +133,12 @@ impl Exchange {
         (batch, closed)
     }
 
-    /// Waits until `end`, or until much has come or nothing more will.
+    /// Waits until `end`, or until nothing more will come.
     pub(crate) fn gather(&self, end: Instant) {
         let mut table = self.table();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || table.closed || table.bytes >= ROOM / 2 {
+            if left.is_zero() || table.closed {
                 return;
             }
             let woken = self.filled.wait_timeout(table, left);

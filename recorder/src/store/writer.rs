@@ -1,9 +1,9 @@
 //! The writer's thread: when what is brought to the disk.
 //!
-//! A commit is made at once when the last one is [`PAUSE`] ago, else as soon as it is, or when much has come. The files
-//! follow [`FILES_EVERY`], or when [`FLUSH_BYTES`] wait. A checkpoint is made each minute in which something came,
-//! and when the log turns. First what an earlier run left is brought to its end. What cannot be written is tried again each second; the service is told and takes nothing
-//! meanwhile.
+//! A commit is made at once when the last one is [`PAUSE`] ago, else as soon as it is. The files follow
+//! [`FILES_EVERY`], or when [`FLUSH_BYTES`] wait. A checkpoint is made each minute in which something came, and when
+//! the log turns. First what an earlier run left is brought to its end. What cannot be written is tried again each
+//! second; the service is told and takes nothing meanwhile.
 
 use std::{
     sync::Arc,
