@@ -202,7 +202,9 @@ fn volume_words(volume: &Volume) -> String {
         ..
     } = volume;
     let parts = [
-        Some(harmless(file_system_type)),
+        Some(file_system_type)
+            .filter(|kind| !kind.is_empty())
+            .map(|kind| harmless(kind)),
         volume.size.map(traffic::bytes),
         volume.bus_type.as_deref().map(harmless),
         (volume.removable == Some(true)).then(|| "removable".to_owned()),
@@ -219,8 +221,15 @@ fn volume_words(volume: &Volume) -> String {
             .map(|writable| if writable { "writable" } else { "read-only" }.to_owned()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    let (device, mount) = (harmless(device_name), harmless(mount_name));
-    format!("{device} on {mount} ({})", parts.join(", "))
+    let mut text = harmless(device_name);
+    // A medium that is not mounted has neither a place nor perhaps a file system.
+    if !mount_name.is_empty() {
+        let _ = write!(text, " on {}", harmless(mount_name));
+    }
+    if !parts.is_empty() {
+        let _ = write!(text, " ({})", parts.join(", "));
+    }
+    text
 }
 
 fn contact_words(fields: &Fields) -> Option<String> {
@@ -413,4 +422,29 @@ pub(super) fn word(value: impl Serialize) -> String {
 pub(super) fn list(values: &[impl Display]) -> String {
     let values: Vec<String> = values.iter().map(ToString::to_string).collect();
     values.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(volume: serde_json::Value) -> String {
+        volume_words(&serde_json::from_value(volume).unwrap())
+    }
+
+    #[test]
+    fn of_a_volume_only_what_is_known_is_told() {
+        let medium = serde_json::json!({
+            "device_name": "/dev/sdb", "mount_name": "", "file_system_type": "", "size": 1024, "bus_type": "usb",
+        });
+        assert_eq!(words(medium), "/dev/sdb (1.00KB, usb)");
+        let mounted = serde_json::json!({
+            "device_name": "/dev/sdb1", "mount_name": "/media/x", "file_system_type": "vfat",
+        });
+        assert_eq!(words(mounted), "/dev/sdb1 on /media/x (vfat)");
+        let nothing = serde_json::json!({
+            "device_name": "/dev/sdb", "mount_name": "", "file_system_type": "",
+        });
+        assert_eq!(words(nothing), "/dev/sdb");
+    }
 }
