@@ -54,19 +54,30 @@ impl Hasher {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |value: u8| {
-            if value < 10 {
-                b'0' + value
-            } else {
-                b'a' - 10 + value
-            }
-        };
         let mut text = [0; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+            pair.copy_from_slice(&digits(byte));
         }
         f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
+}
+
+/// Bytes as lower-case hex digits, two each.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| digits(*byte));
+    digits.map(char::from).collect()
+}
+
+fn digits(byte: u8) -> [u8; 2] {
+    let digit = |value: u8| {
+        if value < 10 {
+            b'0' + value
+        } else {
+            b'a' - 10 + value
+        }
+    };
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// A bit that no digit's value has.
@@ -154,6 +165,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn hex_is_what_is_usual(bytes: Vec<u8>) {
+            let usual: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(hex(&bytes), usual);
+        }
+
         #[test]
         fn a_written_digest_is_read_back(payload: Vec<u8>) {
             let digest = Digest::of(&payload);

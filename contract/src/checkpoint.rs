@@ -9,7 +9,10 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{chain::Digest, time::Timestamp};
+use crate::{
+    chain::{Digest, hex},
+    time::Timestamp,
+};
 
 /// How far a file of the record has come.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,10 +131,6 @@ fn signed_text(timestamp: Timestamp, lab: &Summary) -> String {
         root,
     } = lab;
     format!("labwatch checkpoint\n{timestamp}\n{recorder}\n{number}\n{files}\n{prev}\n{root}\n")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes from exactly as many lower-case hex digits as they need.

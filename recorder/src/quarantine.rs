@@ -4,9 +4,7 @@
 //! a bound; when all that is kept (from earlier starts too) has reached the cap, further ones are only counted.
 //! Pure: the bytes kept at the start are told by the store.
 
-use std::fmt::Write as _;
-
-use labwatch_contract::time::Timestamp;
+use labwatch_contract::{chain::hex, time::Timestamp};
 use serde::Serialize;
 
 use crate::record::json_line;
@@ -61,7 +59,9 @@ impl Quarantine {
             reason: reason.chars().take(MAX_TEXT).collect(),
             bytes: payload.len(),
             payload: text,
-            payload_hex: text.is_none().then(|| hex(payload)),
+            payload_hex: text
+                .is_none()
+                .then(|| hex(payload.get(..MAX_PAYLOAD).unwrap_or(payload))),
         });
         self.kept += u64::try_from(line.len()).unwrap_or(u64::MAX);
         Some(line)
@@ -82,15 +82,6 @@ fn text_of(payload: &[u8]) -> Option<&str> {
         }
         Err(_) => None,
     }
-}
-
-fn hex(payload: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in payload.iter().take(MAX_PAYLOAD) {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

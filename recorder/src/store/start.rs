@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use chrono::Utc;
 use labwatch_contract::{
-    chain::Hasher,
+    chain::{Hasher, hex},
     checkpoint::{Checkpoint, FileHead, Key, unhex},
     time::Timestamp,
     topic::Topic,
@@ -118,8 +118,7 @@ pub(super) fn key(dir: &Path) -> anyhow::Result<Key> {
             File::open("/dev/urandom")
                 .and_then(|mut random| random.read_exact(&mut secret))
                 .context("no random numbers for a key")?;
-            let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            replace(dir, "key", format!("{text}\n").as_bytes())?;
+            replace(dir, "key", format!("{}\n", hex(&secret)).as_bytes())?;
             secret
         }
         Err(error) => {
