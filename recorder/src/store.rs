@@ -13,7 +13,7 @@
 //!
 //! Invariants: one recorder a directory; what was acknowledged is in the log or in files that were fsynced; every line
 //! has its place in a file before it is in the log, so that replaying the log any number of times gives each line
-//! once; directories are 0700 and files 0600. What cannot be written (no room, no right), at the start or later, is
+//! once; the group may read records, log and checkpoint (0750, 0640), nobody but the owner the rest. What cannot be written (no room, no right), at the start or later, is
 //! tried again and nothing is acknowledged meanwhile; what cannot be brought to the disk ends the recorder (see `man 2 fsync`).
 
 mod files;
@@ -58,6 +58,10 @@ use crate::{
 
 /// Files open at once: enough for a large lab without reopening, well below the usual 1,024 descriptors.
 pub(crate) const OPEN_FILES: usize = 512;
+/// Mode of what the group may read: whoever is to see the evidence need not be its owner.
+const SHARED: u32 = 0o640;
+/// Mode of what is the recorder's own.
+const SECRET: u32 = 0o600;
 /// Heads of files in one line of the record.
 const HEADS_A_LINE: usize = 256;
 /// Names of files in one note of what was removed.
@@ -270,7 +274,7 @@ impl Store {
         };
         self.unsaved = Some(payload.clone());
         self.commit()?;
-        replace(&self.dir, "checkpoint", &payload)?;
+        replace(&self.dir, "checkpoint", SHARED, &payload)?;
         self.unsaved = None;
         Ok(payload)
     }
@@ -354,7 +358,7 @@ impl Store {
 
     /// Everything in the segments up to this number is in the files and on the disk.
     fn retire(&mut self, number: u64, now: Timestamp) -> Result<(), Failure> {
-        replace(&self.dir, "marks", &self.marks.write(now))?;
+        replace(&self.dir, "marks", SECRET, &self.marks.write(now))?;
         self.log.remove(number).map_err(Failure::Fatal)?;
         self.retiring = None;
         Ok(())
@@ -394,12 +398,12 @@ impl Store {
     }
 }
 
-/// Makes a directory that only its owner may enter, its parents too; says whether it was not there.
+/// Makes a directory that its owner may write to and its group read, its parents too; says whether it was not there.
 fn make_dir(dir: &Path) -> anyhow::Result<bool> {
     if dir.is_dir() {
         return Ok(false);
     }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let made = DirBuilder::new().recursive(true).mode(0o750).create(dir);
     made.with_context(|| format!("{} cannot be made", dir.display()))?;
     Ok(true)
 }

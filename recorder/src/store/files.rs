@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Failure, make_dir};
+use super::{Failure, SHARED, make_dir};
 use crate::{
     filing::{FileName, Folder},
     frame::Piece,
@@ -68,7 +68,11 @@ impl Files {
         loop {
             let path = dir.join(name.to_string());
             let mut options = OpenOptions::new();
-            let made = options.write(true).create_new(true).mode(0o600).open(&path);
+            let made = options
+                .write(true)
+                .create_new(true)
+                .mode(SHARED)
+                .open(&path);
             match made {
                 Ok(file) => {
                     self.renewed.insert(dir);
@@ -183,7 +187,7 @@ impl Files {
         if self.open.get_mut(place).is_none() {
             let path = self.path(place);
             let mut options = OpenOptions::new();
-            let options = options.write(true).mode(0o600);
+            let options = options.write(true).mode(SHARED);
             let file = match options.open(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let dir = self.dir.join(place.0.to_string());

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tracing::warn;
 
-use super::{Failure, make_dir, start};
+use super::{Failure, SHARED, make_dir, start};
 use crate::frame::{self, Frame};
 
 /// A segment takes no frame beyond it.
@@ -95,7 +95,11 @@ impl Segment {
         make_dir(dir).map_err(|error| Failure::Retry(format!("{error:#}")))?;
         let path = dir.join(format!("{number:08}.log"));
         let mut options = OpenOptions::new();
-        let made = options.write(true).create_new(true).mode(0o600).open(&path);
+        let made = options
+            .write(true)
+            .create_new(true)
+            .mode(SHARED)
+            .open(&path);
         let file = made.map_err(|error| Failure::retry(&path, &error))?;
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| Failure::fatal(dir, error))?;

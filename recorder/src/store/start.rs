@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::Failure;
+use super::{Failure, SECRET};
 use crate::{
     filing::{FileName, Folder},
     marks::Marks,
@@ -39,7 +39,7 @@ pub(super) fn lock(dir: &Path) -> anyhow::Result<File> {
     let opened = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut options = OpenOptions::new();
-            options.write(true).create(true).mode(0o600).open(&path)
+            options.write(true).create(true).mode(SECRET).open(&path)
         }
         opened => opened,
     };
@@ -84,7 +84,7 @@ pub(super) fn marks(dir: &Path) -> anyhow::Result<Marks> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let mut marks = Marks::new(Uuid::new_v4());
-            replace(dir, "marks", &marks.write(Utc::now().into()))?;
+            replace(dir, "marks", SECRET, &marks.write(Utc::now().into()))?;
             info!("a new store: {}", marks.store());
             Ok(marks)
         }
@@ -118,7 +118,7 @@ pub(super) fn key(dir: &Path) -> anyhow::Result<Key> {
             File::open("/dev/urandom")
                 .and_then(|mut random| random.read_exact(&mut secret))
                 .context("no random numbers for a key")?;
-            replace(dir, "key", format!("{}\n", hex(&secret)).as_bytes())?;
+            replace(dir, "key", SECRET, format!("{}\n", hex(&secret)).as_bytes())?;
             secret
         }
         Err(error) => {
@@ -184,11 +184,11 @@ pub(super) fn head(dir: &Path, file: &str, bytes: u64) -> anyhow::Result<FileHea
 }
 
 /// Puts a small file in the place of the one with this name, on the disk before anything else happens.
-pub(super) fn replace(dir: &Path, name: &str, text: &[u8]) -> Result<(), Failure> {
+pub(super) fn replace(dir: &Path, name: &str, mode: u32, text: &[u8]) -> Result<(), Failure> {
     let (path, new) = (dir.join(name), dir.join(format!("{name}.new")));
     let written = || -> io::Result<File> {
         let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let options = options.write(true).create(true).truncate(true).mode(mode);
         let mut file = options.open(&new)?;
         file.write_all(text)?;
         Ok(file)

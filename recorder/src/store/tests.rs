@@ -1,7 +1,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
 };
 
 use tempfile::{TempDir, tempdir, tempdir_in};
@@ -82,16 +82,25 @@ fn lines_go_to_their_pcs_file_in_order() {
     );
     assert_eq!(records(&dir, "lab"), [(name, "policy\n".to_owned())]);
     let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().mode() & 0o777;
-    for path in [
-        "lock",
-        "key",
-        "marks",
-        "192.168.0.133/2026-11-22T09-31-05Z.jsonl",
-    ] {
+    store.checkpoint(now()).unwrap();
+    for path in ["lock", "key", "marks"] {
         assert_eq!(mode(path), 0o600, "{path}");
     }
+    // What `show` and `verify` read is the group's too, as far as the umask lets it be.
+    let mut probe = fs::OpenOptions::new();
+    let probe = probe.write(true).create(true).mode(0o640);
+    probe.open(dir.path().join("probe")).unwrap();
+    for path in [
+        "checkpoint",
+        "log/00000001.log",
+        "192.168.0.133/2026-11-22T09-31-05Z.jsonl",
+    ] {
+        assert_eq!(mode(path), mode("probe"), "{path}");
+    }
+    let mut probe = DirBuilder::new();
+    probe.mode(0o750).create(dir.path().join("folder")).unwrap();
     for path in ["192.168.0.133", "log"] {
-        assert_eq!(mode(path), 0o700, "{path}");
+        assert_eq!(mode(path), mode("folder"), "{path}");
     }
 }
 
