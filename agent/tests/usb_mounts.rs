@@ -246,17 +246,26 @@ async fn a_fuse_mount_is_told() {
     assert_eq!(watching.end().await, []);
 }
 
-/// Mounts what an SFTP server of this PC shows, over pipes in place of SSH; `None` where a program is missing.
-fn share(source: &str, point: &str) -> Option<[Child; 2]> {
+/// A folder of `temp` that an SFTP server of this PC shows, as `ada`'s on another machine.
+///
+/// Never anything else, and never to be written to: when a test fails, its folder is removed with all that is mounted in it.
+fn shown(temp: &TempDir) -> String {
+    let shown = folder(temp.path().join("shown"));
+    format!("ada@files.example:{shown}")
+}
+
+/// Mounts it, over pipes in place of SSH; `None` where a program is missing.
+fn share(source: &str, point: &str, options: &str) -> Option<[Child; 2]> {
     let piped = |program: &str| {
         let mut command = Command::new(program);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command
     };
-    let mut server = piped("/usr/lib/openssh/sftp-server").spawn().ok()?;
+    let mut server = piped("/usr/lib/openssh/sftp-server");
+    let mut server = server.arg("-R").spawn().ok()?;
     let (asked, said) = (server.stdin.take()?, server.stdout.take()?);
     let mut client = piped("sshfs");
-    client.args(["-f", "-o", "passive", source, point]);
+    client.args(["-f", "-o", "passive,ro", "-o", options, source, point]);
     let client = client.stdin(said).stdout(asked).spawn();
     if client.is_err() {
         server.kill().unwrap();
@@ -270,10 +279,11 @@ async fn a_share_is_named_with_its_server() {
         return;
     }
     let temp = TempDir::new().unwrap();
+    let source = shown(&temp);
     let point = folder(temp.path().join("point"));
     let mut watching = Watching::start(Roots::default());
     watching.until_degraded(&[]).await;
-    let Some(programs) = share("ada@files.example:/", &point) else {
+    let Some(programs) = share(&source, &point, "subtype=sshfs") else {
         skipped("no sshfs, or no sftp-server");
         return;
     };
@@ -281,7 +291,7 @@ async fn a_share_is_named_with_its_server() {
     assert_eq!(told.action, Action::VolumeMounted);
     let volume = told.fields.volume.unwrap();
     assert_eq!(volume.file_system_type, "fuse.sshfs");
-    assert_eq!(volume.device_name, "ada@files.example:/");
+    assert_eq!(volume.device_name, source);
     assert_eq!(volume.bus_type.as_deref(), Some("network"));
     let origin = told.fields.lab.volume.unwrap();
     assert_eq!(origin.server.as_deref(), Some("files.example"));
