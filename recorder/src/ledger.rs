@@ -40,7 +40,7 @@ pub use self::{
 
 /// Journals that are remembered of one address: more than an agent ever names.
 pub const JOURNALS_PER_PC: usize = 128;
-/// Addresses whose journals are remembered; what further ones say is refused.
+/// Addresses whose journals are remembered; for a further one that one is forgotten whose newest journal is the oldest.
 pub const MAX_PCS: usize = 16 * 1024;
 /// A journal whose name says that it is begun later than so many milliseconds from now has a name from ahead of the
 /// clock: an honest PC's clock may go so far before.

@@ -6,10 +6,10 @@
 //! ```
 //!
 //! Of one address the newest journals stay, as many as the ledger remembers, and as many with names from ahead of the
-//! clock. Pure.
+//! clock; of more addresses than it remembers those with the newest journals. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    ledger::{JOURNALS_PER_PC, Standing, first_ahead},
+    ledger::{JOURNALS_PER_PC, MAX_PCS, Standing, first_ahead},
     record::json_line,
 };
 
@@ -108,6 +108,22 @@ impl Marks {
         for key in old {
             self.standings.remove(&key);
         }
+        // By the newest journal that is not ahead of the clock; who has none such goes first.
+        let mut pcs = Vec::new();
+        let mut seen = HashSet::new();
+        let keys = || self.standings.keys().rev();
+        let (later, sooner) = (
+            keys().filter(|key| key.0 >= ahead),
+            keys().filter(|key| key.0 < ahead),
+        );
+        pcs.extend(
+            sooner
+                .chain(later)
+                .map(|key| key.1)
+                .filter(|ip| seen.insert(*ip)),
+        );
+        let gone: HashSet<_> = pcs.into_iter().skip(MAX_PCS).collect();
+        self.standings.retain(|(_, ip), _| !gone.contains(ip));
     }
 }
 
@@ -172,6 +188,24 @@ mod tests {
         let of_the_clock = marks.standings.keys().filter(|key| key.0.as_u128() < ahead);
         assert_eq!(of_the_clock.count(), 100);
         assert_eq!(marks.standings.len(), 100 + JOURNALS_PER_PC);
+    }
+
+    #[test]
+    fn of_too_many_addresses_those_with_the_newest_journals_stay() {
+        let mut marks = Marks::new(Uuid::nil());
+        let ip = |number: u32| number.to_be_bytes();
+        let ahead = standing(u128::MAX, ip(0));
+        let most = u32::try_from(MAX_PCS).unwrap();
+        marks.apply([ahead]);
+        marks.apply((1..=most + 5).map(|number| standing(number.into(), ip(number))));
+        marks.write(now());
+        assert_eq!(marks.standings.len(), MAX_PCS);
+        assert!(
+            marks
+                .standings
+                .keys()
+                .all(|(journal, _)| (6..=u128::from(most) + 5).contains(&journal.as_u128()))
+        );
     }
 
     #[test]

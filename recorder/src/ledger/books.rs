@@ -3,7 +3,7 @@
 //! A book says which mark is taken and which is durable; those that moved are handed out once, for the log. An event
 //! that continues a journal from another address takes its book along, and the address that it has left is told with
 //! the mark. Bounded: [`JOURNALS_PER_PC`] of one address, the newest, as many whose names lie ahead of the clock, and
-//! [`MAX_PCS`] addresses.
+//! [`MAX_PCS`] addresses: for a further one that one goes whose newest journal is the oldest.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -49,6 +49,8 @@ impl Book {
 pub(super) struct Books {
     books: BTreeMap<(Uuid, IpAddr), Book>,
     pcs: HashMap<IpAddr, BTreeSet<Uuid>>,
+    /// The newest journal of the addresses that have gone: what is no newer, and of no known address, may be theirs.
+    gone: Uuid,
     /// Books that moved since this was last asked, with the addresses that they have left thereby.
     moved: BTreeMap<(Uuid, IpAddr), Vec<IpAddr>>,
 }
@@ -65,11 +67,9 @@ impl Books {
             durable: mark.sequence,
             moved: false,
         };
-        if self.has_room_for(mark.ip) {
-            // What is too much leaves with the next one that comes: only then is there a clock to judge by.
-            self.pcs.entry(mark.ip).or_default().insert(mark.journal);
-            self.books.insert((mark.journal, mark.ip), book);
-        }
+        // What is too much leaves with the next one that comes: only then is there a clock to judge by.
+        self.pcs.entry(mark.ip).or_default().insert(mark.journal);
+        self.books.insert((mark.journal, mark.ip), book);
     }
 
     /// The book of a journal under an address.
@@ -264,33 +264,55 @@ impl Books {
     /// Whether a journal that is not remembered is older than the many of its kind that are.
     pub(super) fn is_forgotten(&self, ip: IpAddr, journal: Uuid, now: Timestamp) -> bool {
         let Some(pc) = self.pcs.get(&ip) else {
-            return false;
+            return journal <= self.gone;
         };
         let mut newest_first = fellows(pc, journal, now).rev();
         let oldest = newest_first.nth(JOURNALS_PER_PC - 1);
         oldest.is_some_and(|oldest| journal < *oldest)
     }
 
-    fn has_room_for(&self, ip: IpAddr) -> bool {
-        self.pcs.len() < MAX_PCS || self.pcs.contains_key(&ip)
+    /// Makes room for an address whose first journal is `journal`.
+    fn admit_pc(&mut self, journal: Uuid, now: Timestamp) -> Result<(), Refusal> {
+        while self.pcs.len() >= MAX_PCS {
+            let ahead = first_ahead(now);
+            let newest = |pc: &BTreeSet<Uuid>| pc.range(..ahead).next_back().copied();
+            let ages = self.pcs.iter().map(|(ip, pc)| (newest(pc), *ip));
+            let Some((newest, oldest)) = ages.min() else {
+                break;
+            };
+            self.gone = self.gone.max(newest.unwrap_or_default());
+            if journal <= self.gone {
+                return Err(Refusal::Forgotten);
+            }
+            for journal in self.pcs.remove(&oldest).unwrap_or_default() {
+                self.forget(oldest, journal);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, ip: IpAddr, journal: Uuid) {
+        if let Some(pc) = self.pcs.get_mut(&ip) {
+            pc.remove(&journal);
+        }
+        self.books.remove(&(journal, ip));
+        self.moved.remove(&(journal, ip));
     }
 
     /// Makes room for a journal of `ip`.
     fn admit(&mut self, ip: IpAddr, journal: Uuid, now: Timestamp) -> Result<(), Refusal> {
-        if !self.has_room_for(ip) {
-            return Err(Refusal::TooManyPcs);
-        }
         if self.is_forgotten(ip, journal, now) {
             return Err(Refusal::Forgotten);
+        }
+        if !self.pcs.contains_key(&ip) {
+            self.admit_pc(journal, now)?;
         }
         let pc = self.pcs.entry(ip).or_default();
         pc.insert(journal);
         let newest_first = fellows(pc, journal, now).rev();
         let old: Vec<_> = newest_first.skip(JOURNALS_PER_PC).copied().collect();
         for journal in old {
-            pc.remove(&journal);
-            self.books.remove(&(journal, ip));
-            self.moved.remove(&(journal, ip));
+            self.forget(ip, journal);
         }
         Ok(())
     }

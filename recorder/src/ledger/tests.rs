@@ -402,23 +402,34 @@ fn an_online_moves_no_more_journals_than_an_acknowledgement_names() {
 }
 
 #[test]
-fn more_addresses_than_can_be_remembered_are_refused_and_the_others_stay() {
+fn of_too_many_addresses_the_one_with_the_oldest_journals_goes_and_is_not_recorded_again() {
     let mut ledger = ledger();
     let pc = |number: usize| IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(number).unwrap()));
-    for number in 0..MAX_PCS {
-        assert_eq!(
-            take_from(
-                &mut ledger,
-                pc(number),
-                1 + u128::try_from(number).unwrap(),
-                1
-            ),
-            Verdict::New
-        );
+    for number in 1..=MAX_PCS {
+        let journal = u128::try_from(number).unwrap();
+        assert_eq!(take_from(&mut ledger, pc(number), journal, 1), Verdict::New);
     }
-    let verdict = take_from(&mut ledger, pc(MAX_PCS), 99_999_999, 1);
-    assert_eq!(verdict, Verdict::Refused(Refusal::TooManyPcs));
-    assert_eq!(take_from(&mut ledger, pc(0), 1, 2), Verdict::New);
+    // The oldest address is one that was begun again since.
+    assert_eq!(take_from(&mut ledger, pc(1), 90_000, 1), Verdict::New);
+    assert_eq!(take_from(&mut ledger, pc(0), 99_999, 1), Verdict::New);
+    assert_eq!(ledger.books.pcs().count(), MAX_PCS);
+    assert_eq!(take_from(&mut ledger, pc(1), 1, 2), Verdict::New);
+    let forgotten = Verdict::Refused(Refusal::Forgotten);
+    assert_eq!(take_from(&mut ledger, pc(2), 2, 1), forgotten);
+    assert_eq!(take_from(&mut ledger, pc(2), 2, 2), forgotten);
+    assert_eq!(take_from(&mut ledger, pc(2), 99_998, 1), Verdict::New);
+    // Nor after a restart, which knows of those that have gone no more than that they are not there.
+    commit(&mut ledger);
+    let standing = |number: u32| Standing {
+        journal: Uuid::from_u128((number + 10).into()),
+        ip: IpAddr::V4(Ipv4Addr::from_bits(number)),
+        sequence: 1,
+        digest: None,
+        left: Vec::new(),
+    };
+    let mut ledger = Ledger::restore(STORE, (1..=u32::try_from(MAX_PCS).unwrap()).map(standing));
+    assert_eq!(take_from(&mut ledger, pc(99_999), 10, 1), forgotten);
+    assert_eq!(take_from(&mut ledger, pc(99_999), 99_999, 1), Verdict::New);
 }
 
 #[test]

@@ -35,11 +35,10 @@ pub enum Refusal {
     #[error("another event was recorded under this number")]
     SecondOfItsNumber,
     /// The journal is older than those that are remembered.
-    #[error("the journal is older than the {JOURNALS_PER_PC} that are remembered of a PC")]
+    #[error(
+        "the journal is older than the {JOURNALS_PER_PC} of a PC, or the {MAX_PCS} PCs, that are remembered"
+    )]
     Forgotten,
-    /// No more addresses can be remembered.
-    #[error("more than {MAX_PCS} PCs")]
-    TooManyPcs,
 }
 
 /// Decides on an event that came by a topic of `ip` at `now`; `digest` is that of its payload.
