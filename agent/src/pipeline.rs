@@ -119,7 +119,7 @@ impl Pipeline {
             journals: watch::Sender::new(outbox.journals()),
             outbox,
             journal,
-            syncer: Syncer::default(),
+            syncer: Syncer::start()?,
             began: now,
             reopen_at: now,
             remembered: confirmed,

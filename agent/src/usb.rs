@@ -6,8 +6,8 @@
 //! mount table ----> mountinfo --> Volumes (asks sysfs) -----+
 //! ```
 //! Core, pure: [`uevent`], [`descriptors`], [`names`], [`drivers`], [`snapshot`], [`device`], [`media`],
-//! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `drive`, `lists`, `mounts`,
-//! `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute, with an optical drive every 4 s.
+//! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `drive`, `question`,
+//! `lists`, `mounts`, `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute, with an optical drive every 4 s.
 
 pub mod backing;
 pub mod descriptors;
@@ -25,6 +25,7 @@ pub mod mountinfo;
 )]
 mod mounts;
 pub mod names;
+mod question;
 pub mod remote;
 pub mod snapshot;
 mod socket;
@@ -38,5 +39,7 @@ pub mod volume;
 )]
 mod watch;
 
+pub use drive::Drives;
 pub use lists::Lists;
+pub use question::Questions;
 pub use watch::{Connections, Roots, watch};

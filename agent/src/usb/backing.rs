@@ -1,7 +1,7 @@
 //! What lies under a mount, or a disk that is not mounted: from sysfs and udevd's records to the fields of a volume.
 //!
 //! The size is that of the block device, as sysfs has it; only a file system without one (network, FUSE) is asked
-//! itself, by a thread that may hang. What nothing says is left out. Labels and serial numbers are foreign text.
+//! itself. What nothing says is left out. Labels and serial numbers are foreign text.
 //! Sources: Linux `Documentation/ABI/stable/sysfs-block`, udevd's `/run/udev/data` and its `\x20` in names.
 
 use labwatch_contract::event::usb::{Origin, Volume};

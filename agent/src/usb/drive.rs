@@ -1,15 +1,20 @@
 //! Asks an optical drive whether a disc is in it. Sysfs does not tell: the size that it shows stays that of the last
 //! disc when that is taken out (`sr_revalidate_disk` returns early), and the size of a new one is found only when
-//! somebody opens the drive. Opened without waiting, so that its tray is left as it is.
+//! somebody opens the drive. Opened without waiting, so that its tray is left as it is. A drive that hangs counts as what
+//! it said last: it says nothing of a change either.
 //!
 //! Source: Linux `drivers/scsi/sr.c`, `drivers/cdrom/cdrom.c`, `include/uapi/linux/cdrom.h`.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsRawFd as _, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::fs::{Mode, OFlags};
+
+use super::question::Questions;
 
 /// `CDSL_CURRENT`: the slot that is in use.
 const CURRENT_SLOT: nix::libc::c_int = i32::MAX;
@@ -26,8 +31,30 @@ mod request {
     );
 }
 
+/// What the drives said last: whether they are empty, by node.
+#[derive(Debug, Clone, Default)]
+pub struct Drives(Arc<Mutex<BTreeMap<PathBuf, bool>>>);
+
+impl Drives {
+    /// Whether the drive at `node` says that it holds no disc, or said so last where it does not answer now.
+    pub(super) fn is_empty(&self, node: &Path, questions: &Questions) -> bool {
+        let (drives, asked) = (self.clone(), node.to_owned());
+        let ask = move || {
+            let is_empty = is_empty(&asked);
+            // A late answer is one, too: some drives take their time.
+            drives.said().insert(asked, is_empty);
+        };
+        questions.ask(&node.to_string_lossy(), ask);
+        self.said().get(node).copied().unwrap_or_default()
+    }
+
+    fn said(&self) -> MutexGuard<'_, BTreeMap<PathBuf, bool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Whether the drive at `node` says that it holds no disc; not, where it may not be asked or does not know.
-pub(super) fn is_empty(node: &Path) -> bool {
+fn is_empty(node: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(drive) = rustix::fs::open(node, flags, Mode::empty()) else {
         return false;

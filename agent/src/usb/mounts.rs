@@ -1,22 +1,10 @@
 //! Watches the mount table: `/proc/self/mountinfo` is ready with priority (`POLLPRI`) after each change.
 //!
 //! The table is opened first and read after, so no change falls between. What lies under a new volume is read
-//! from sysfs. Only a file system without a block device is asked itself, for its size, by [`Capacity`].
+//! from sysfs. Only a file system without a block device is asked itself, for its size; it may hang (see `question`).
 //! Source: proc_pid_mountinfo(5), Linux `fs/proc_namespace.c`.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io,
-    os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc as threads,
-    },
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs::File, io, os::fd::OwnedFd};
 
 use labwatch_link::backoff::Backoff;
 use tokio::{
@@ -45,33 +33,8 @@ pub(super) enum Notice {
     Look,
 }
 
-/// How long a file system may take to say its size.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Asks file systems for their size, on a thread that may hang: one that does hangs alone, and no other is asked
-/// until it has answered.
-#[derive(Clone, Default)]
-pub(super) struct Capacity(Arc<AtomicBool>);
-
-impl Capacity {
-    fn ask(&self, mount_point: &str) -> Option<u64> {
-        if self.0.swap(true, Ordering::AcqRel) {
-            return None;
-        }
-        let (busy, place) = (self.0.clone(), mount_point.to_owned());
-        let (answer, asked) = threads::channel();
-        let ask = move || {
-            let size = rustix::fs::statvfs(&place).ok();
-            busy.store(false, Ordering::Release);
-            // Nobody waits for a late one.
-            let _ = answer.send(size.and_then(|size| size.f_blocks.checked_mul(size.f_frsize)));
-        };
-        if thread::Builder::new().spawn(ask).is_err() {
-            self.0.store(false, Ordering::Release);
-        }
-        asked.recv_timeout(PATIENCE).ok()?.filter(|size| *size > 0)
-    }
-}
+/// Who says its size. One name for all of them, so that many that hang are waited for once.
+const FILE_SYSTEM: &str = "a file system without a disk";
 
 /// Tells of volumes until nobody listens. What fails is tried again.
 pub(super) async fn watch_volumes(post: &Post, mut notices: Receiver<Notice>) {
@@ -179,10 +142,10 @@ async fn read(post: &Post, volumes: &mut Volumes) -> Result<io::Result<()>, Deaf
     }
     let change = volumes.compare(table);
     let news: Vec<_> = change.news().cloned().collect();
-    let (roots, capacity) = (post.roots.clone(), post.capacity.clone());
+    let roots = post.roots.clone();
     let look = move || {
         news.iter()
-            .map(|mount| (mount.device, backing(&roots, &capacity, mount)))
+            .map(|mount| (mount.device, backing(&roots, mount)))
             .collect()
     };
     let backings = spawn_blocking(look)
@@ -193,12 +156,21 @@ async fn read(post: &Post, volumes: &mut Volumes) -> Result<io::Result<()>, Deaf
     Ok(Ok(()))
 }
 
-fn backing(roots: &Roots, capacity: &Capacity, mount: &Mount) -> Backing {
+fn backing(roots: &Roots, mount: &Mount) -> Backing {
     let mut backing = roots.backing(mount);
     if backing.blocks.is_empty() {
-        backing.capacity = capacity.ask(&mount.mount_point);
+        let place = mount.mount_point.clone();
+        let size = roots.questions.ask(FILE_SYSTEM, move || size(&place));
+        backing.capacity = size.flatten();
     }
     backing
+}
+
+/// The size in bytes that a file system gives itself.
+fn size(place: &str) -> Option<u64> {
+    let size = rustix::fs::statvfs(place).ok()?;
+    let bytes = size.f_blocks.checked_mul(size.f_frsize);
+    bytes.filter(|bytes| *bytes > 0)
 }
 
 /// For the next inventory.

@@ -2,7 +2,7 @@
 //!
 //! Everything read is bounded. What is not there or not readable is left out: a device may go at any moment.
 //! The strings of a USB device are handed out only when its drivers have taken it, so a read may take as long
-//! as the device lets them wait: callers read on a thread that may be left behind.
+//! as the device lets them wait: they are asked for as [`Questions`], as are drives. So everything here returns in the end.
 
 use std::{
     fs::{self, File},
@@ -12,10 +12,11 @@ use std::{
 
 use super::{
     backing::{Backing, Block},
-    drive,
+    drive::Drives,
     lists::Lists,
     media::{self, Disk},
     mountinfo::Mount,
+    question::Questions,
     snapshot::{Snapshot, name, number, usb_ancestor},
 };
 
@@ -44,6 +45,10 @@ pub struct Roots {
     pub udev: PathBuf,
     /// The system's lists.
     pub lists: Lists,
+    /// What has been asked and has not answered.
+    pub questions: Questions,
+    /// What the optical drives said last.
+    pub drives: Drives,
 }
 
 impl Default for Roots {
@@ -54,6 +59,8 @@ impl Default for Roots {
             dev: "/dev".into(),
             udev: "/run/udev".into(),
             lists: Lists::default(),
+            questions: Questions::default(),
+            drives: Drives::default(),
         }
     }
 }
@@ -120,7 +127,8 @@ impl Roots {
 
     /// Whether this is an optical drive that says that it is empty.
     fn is_empty_drive(&self, syspath: &str) -> bool {
-        media::is_drive(syspath) && drive::is_empty(&self.dev.join(name(syspath)))
+        let node = || self.dev.join(name(syspath));
+        media::is_drive(syspath) && self.drives.is_empty(&node(), &self.questions)
     }
 
     /// The syspaths to which the links in a folder below `/sys` lead.
@@ -134,9 +142,9 @@ impl Roots {
     /// One USB device; `None` when it is gone, or the path is that of an interface.
     pub(crate) fn usb_device(&self, syspath: &str) -> Option<Snapshot> {
         let folder = self.at(syspath);
-        Some(self.lists.complete(Snapshot {
+        // Read without a lock: these are there even while the device's drivers keep it busy.
+        let known = Snapshot {
             syspath: syspath.to_owned(),
-            // Without a lock first: these are there even while the device's drivers keep it busy.
             devnum: Some(text(&folder.join("devnum"))?),
             vendor_id: text(&folder.join("idVendor"))?,
             product_id: text(&folder.join("idProduct"))?,
@@ -144,10 +152,17 @@ impl Roots {
             speed: text(&folder.join("speed")),
             authorized: text(&folder.join("authorized")),
             removable: text(&folder.join("removable")),
-            manufacturer: text(&folder.join("manufacturer")),
-            product: text(&folder.join("product")),
-            serial: text(&folder.join("serial")),
             ..Snapshot::default()
+        };
+        let ask =
+            move || ["manufacturer", "product", "serial"].map(|name| text(&folder.join(name)));
+        let strings = self.questions.ask(syspath, ask);
+        let [manufacturer, product, serial] = strings.unwrap_or_default();
+        Some(self.lists.complete(Snapshot {
+            manufacturer,
+            product,
+            serial,
+            ..known
         }))
     }
 

@@ -16,7 +16,7 @@ use labwatch_link::backoff::Backoff;
 use tokio::{
     sync::{mpsc, watch as state},
     task::spawn_blocking,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -26,15 +26,12 @@ use super::{
     device::Devices,
     inventory::inventory,
     media::{Disk, Media},
-    mounts::{self, Capacity, Notice},
+    mounts::{self, Notice},
     snapshot::Snapshot,
     socket::{Received, Uevents},
     uevent::{Action, Uevent},
 };
 use crate::degraded::Degraded;
-
-/// How long sysfs may take to describe a device that has just come, before it is told without.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often it is compared whether all notices came.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
@@ -59,8 +56,6 @@ const NOTICES: usize = 256;
 #[derive(Clone)]
 pub(super) struct Post {
     pub(super) roots: Roots,
-    /// Asks mounted file systems for their size.
-    pub(super) capacity: Capacity,
     /// What the inventory says of the volumes; `None` until the mount table has been read.
     pub(super) volumes: state::Sender<Option<Vec<String>>>,
     occurrences: mpsc::Sender<Occurrence>,
@@ -109,7 +104,6 @@ pub async fn watch(
 ) {
     let post = Post {
         roots,
-        capacity: Capacity::default(),
         volumes: state::Sender::new(None),
         occurrences,
         degraded,
@@ -359,12 +353,11 @@ impl Watcher<'_> {
             "no-sysfs",
             blind.as_ref().map(|why| -> &dyn Display { why }),
         );
-        let roots = self.post.roots.clone();
-        let look = move || Found {
+        let look = |roots: &Roots| Found {
             devices: roots.usb_devices(),
             disks: roots.disks(),
         };
-        spawn_blocking(look).await.unwrap_or_default()
+        self.ask(look).await.unwrap_or_default()
     }
 
     /// What sysfs says of a device that has come; what its uevent says where it is gone already.
@@ -383,14 +376,13 @@ impl Watcher<'_> {
         self.ask(move |roots| roots.disk(&syspath)).await?
     }
 
-    /// Reads on a thread that may be left behind; `None` when it takes too long.
+    /// Reads on a thread that waits for answers, for none of them long.
     async fn ask<T, F>(&self, read: F) -> Option<T>
     where
         T: Send + 'static,
         F: FnOnce(&Roots) -> T + Send + 'static,
     {
         let roots = self.post.roots.clone();
-        let read = spawn_blocking(move || read(&roots));
-        timeout(PATIENCE, read).await.ok()?.ok()
+        spawn_blocking(move || read(&roots)).await.ok()
     }
 }
