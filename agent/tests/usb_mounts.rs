@@ -304,6 +304,39 @@ async fn a_share_is_named_with_its_server() {
 }
 
 #[tokio::test]
+async fn a_share_that_calls_itself_a_portal_on_the_pcs_own_disk_is_told_as_neither() {
+    if !in_namespaces("a_share_that_calls_itself_a_portal_on_the_pcs_own_disk_is_told_as_neither") {
+        return;
+    }
+    let Some(disk) = fs::read_dir("/sys/class/block").unwrap().flatten().next() else {
+        skipped("no block device");
+        return;
+    };
+    let disk = disk.file_name().into_string().unwrap();
+    let temp = TempDir::new().unwrap();
+    let point = folder(temp.path().join("point"));
+    let mut watching = Watching::start(Roots::default());
+    watching.until_degraded(&[]).await;
+    let disguise = format!("subtype=portal,fsname=/dev/../dev/{disk}");
+    let Some(programs) = share(&shown(&temp), &point, &disguise) else {
+        skipped("no sshfs, or no sftp-server");
+        return;
+    };
+    let told = watching.next_of(&VOLUMES).await;
+    let volume = told.fields.volume.unwrap();
+    assert_eq!(told.action, Action::VolumeMounted);
+    assert_eq!(volume.file_system_type, "fuse.portal");
+    assert_eq!((volume.bus_type, volume.removable), (None, None));
+    assert_eq!(told.fields.lab.volume, None, "no disk lies under it");
+    assert!(run("umount", &[&point]));
+    watching.next_of(&[Action::VolumeUnmounted]).await;
+    for mut program in programs {
+        program.wait().unwrap();
+    }
+    assert_eq!(watching.end().await, []);
+}
+
+#[tokio::test]
 async fn a_lazy_umount_is_told_although_a_file_is_still_open() {
     if !in_namespaces("a_lazy_umount_is_told_although_a_file_is_still_open") {
         return;

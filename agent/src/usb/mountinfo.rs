@@ -53,6 +53,12 @@ impl Mount {
         let writable = |options: &str| options.split(',').any(|option| option == "rw");
         writable(&self.options) && writable(&self.super_options)
     }
+
+    /// Whether a program of any user serves it, and has chosen the rest of its type, and its source.
+    #[must_use]
+    pub fn is_fuse(&self) -> bool {
+        self.file_system_type == "fuse" || self.file_system_type.starts_with("fuse.")
+    }
 }
 
 /// Major and minor number of a device, written `8:1`.

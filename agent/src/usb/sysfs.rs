@@ -191,10 +191,14 @@ impl Roots {
         }
     }
 
-    /// The mount's block device: by its number, or by its source where the file system (btrfs) has a number of its own.
+    /// The mount's block device: by its number, or by its source where the file system (btrfs) has a number of its own. Of
+    /// a FUSE file system the source is whatever its user says.
     fn block_folder(&self, mount: &Mount) -> Option<PathBuf> {
         if mount.device.major != 0 {
             return Some(self.sysfs.join(format!("dev/block/{}", mount.device)));
+        }
+        if mount.is_fuse() {
+            return None;
         }
         let node = self.dev.join(mount.source.strip_prefix("/dev/")?);
         let node = fs::canonicalize(node).ok()?;

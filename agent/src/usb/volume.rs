@@ -29,7 +29,7 @@ use super::{
 
 /// File systems of the kernel, in memory, or shown through another one: no data can leave the PC by them.
 /// Sorted, for the search.
-const PSEUDO: [&str; 44] = [
+const PSEUDO: [&str; 37] = [
     "aufs",
     "autofs",
     "bdev",
@@ -46,13 +46,6 @@ const PSEUDO: [&str; 44] = [
     "drm",
     "ecryptfs",
     "efivarfs",
-    "fuse.fuse-overlayfs",
-    "fuse.gvfsd-fuse",
-    "fuse.lxcfs",
-    "fuse.portal",
-    "fuse.snapfuse",
-    "fuse.squashfuse",
-    "fuse.xdg-document-portal",
     "fusectl",
     "hugetlbfs",
     "mqueue",
@@ -76,20 +69,51 @@ const PSEUDO: [&str; 44] = [
     "tracefs",
 ];
 
+/// Where snap packages are mounted; root alone may mount there.
+const SNAPS: [&str; 2] = ["/snap/", "/var/lib/snapd/"];
+
+/// Where containers have their file systems; root alone may mount there.
+const CONTAINERS: [&str; 2] = ["/var/lib/containers/", "/var/lib/docker/"];
+
 /// Whether a mount is a volume that is worth telling. It is, unless it is
-/// - a pseudo file system (`proc`, `tmpfs`, `overlay` of containers, desktop portals …),
-/// - or the image of a snap package (`squashfs` below `/snap` or `/var/lib/snapd`).
+/// - a pseudo file system (`proc`, `tmpfs`, `overlay` of containers …),
+/// - the image of a snap package (`squashfs` below `/snap` or `/var/lib/snapd`),
+/// - or a FUSE file system of the desktop or of containers, where those have theirs: by its type alone any share could
+///   call itself one.
 ///
 /// So disks, loop devices, network and FUSE file systems are, and so is any type that is not known here.
 #[must_use]
 pub fn is_volume(mount: &Mount) -> bool {
-    let below = |folder| mount.mount_point.starts_with(folder);
-    let snap =
-        mount.file_system_type == "squashfs" && (below("/snap/") || below("/var/lib/snapd/"));
-    !snap
-        && PSEUDO
-            .binary_search(&mount.file_system_type.as_str())
-            .is_err()
+    let kind = mount.file_system_type.as_str();
+    PSEUDO.binary_search(&kind).is_err()
+        && !(kind == "squashfs" && is_below(mount, &SNAPS))
+        && !is_furniture(mount)
+}
+
+/// Whether a FUSE file system is one of those that a PC has anyway.
+fn is_furniture(mount: &Mount) -> bool {
+    let source = mount.source.as_str();
+    match mount.file_system_type.as_str() {
+        "fuse.portal" => source == "portal" && is_of_session(mount, "doc"),
+        "fuse.gvfsd-fuse" => source == "gvfsd-fuse" && is_of_session(mount, "gvfs"),
+        "fuse.lxcfs" => mount.mount_point == "/var/lib/lxcfs",
+        "fuse.snapfuse" | "fuse.squashfuse" => is_below(mount, &SNAPS),
+        "fuse.fuse-overlayfs" => is_below(mount, &CONTAINERS),
+        _ => false,
+    }
+}
+
+fn is_below(mount: &Mount, folders: &[&str]) -> bool {
+    folders
+        .iter()
+        .any(|folder| mount.mount_point.starts_with(folder))
+}
+
+/// Whether it is the folder of that name in a user's `/run/user/1000`.
+fn is_of_session(mount: &Mount, folder: &str) -> bool {
+    let rest = mount.mount_point.strip_prefix("/run/user/");
+    let place = rest.and_then(|rest| rest.split_once('/'));
+    place.is_some_and(|(_, name)| name == folder)
 }
 
 #[derive(Debug)]

@@ -214,6 +214,10 @@ fn only_what_can_carry_data_is_a_volume() {
         "1 2 0:5 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw,lowerdir=/x",
         "1 2 0:4 net:[1] /run/netns/a rw - nsfs nsfs rw",
         "1 2 0:5 / /run/user/1000/doc rw - fuse.portal portal rw",
+        "1 2 0:5 / /run/user/1000/gvfs rw - fuse.gvfsd-fuse gvfsd-fuse rw",
+        "1 2 0:5 / /var/lib/lxcfs rw - fuse.lxcfs lxcfs rw",
+        "1 2 0:5 / /snap/core18/1988 ro - fuse.snapfuse snapfuse ro",
+        "1 2 0:5 / /var/lib/containers/storage/overlay/x/merged rw - fuse.fuse-overlayfs fuse-overlayfs rw",
         "1 2 0:5 / /net rw - autofs systemd-1 rw",
         "1 2 7:3 / /snap/core/1 ro - squashfs /dev/loop3 ro",
     ] {
@@ -226,6 +230,13 @@ fn only_what_can_carry_data_is_a_volume() {
         "1 2 0:52 / /mnt rw - fuse.sshfs ada@host: rw",
         "1 2 0:52 /@home /home rw - btrfs /dev/vda2 rw",
         "1 2 0:52 / /mnt rw - newfs x rw",
+        "1 2 0:52 / /home/ada/share rw - fuse.portal portal rw",
+        "1 2 0:52 / /run/user/1000/doc rw - fuse.portal ada@host: rw",
+        "1 2 0:52 / /run/user/1000/mine/doc rw - fuse.portal portal rw",
+        "1 2 0:52 / /run/user/1000/doc rw - fuse.gvfsd-fuse gvfsd-fuse rw",
+        "1 2 0:52 / /home/ada/share rw - fuse.lxcfs lxcfs rw",
+        "1 2 0:52 / /home/ada/share rw - fuse.snapfuse snapfuse rw",
+        "1 2 0:52 / /home/ada/share rw - fuse.fuse-overlayfs fuse-overlayfs rw",
     ] {
         assert!(volume(told), "{told}");
     }
