@@ -114,19 +114,21 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         broker_seen.clone(),
         stop.clone(),
     );
-    let network = net::watch(
+    let network = net::start(
         net_settings,
         broker_seen,
         occurrences,
         net_health,
         stop.clone(),
     );
+    // Nobody hears of this agent before it sees.
+    let network = network.await?;
     service::ready();
     let mut parts = JoinSet::new();
     parts.spawn(infallible(session.run()));
     parts.spawn(infallible(pipeline.run(taken, publisher, incoming)));
     parts.spawn(infallible(devices));
-    parts.spawn(network);
+    parts.spawn(network.ended());
     all_ended(parts, &stop).await
 }
 

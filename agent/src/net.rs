@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use labwatch_contract::time::Timestamp;
 
-pub use watch::{NetHealth, NetSettings, watch};
+pub use watch::{NetHealth, NetSettings, Watching, start};
 
 /// A moment on both clocks: the one that never jumps, and the one on the wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,7 +31,7 @@ use super::{
     flows::Flows,
     gaps::Gaps,
     links::{self, Bell},
-    poller::{Poller, Source},
+    poller::{Poller, Source, Waker},
     surroundings::{Surroundings, glimpses::Glimpses},
 };
 use crate::degraded::Degraded;
@@ -63,39 +63,78 @@ pub struct NetHealth {
     pub degraded: Degraded,
 }
 
-/// Watches the network until `stop`, on a thread of its own, and sends what happens to `occurrences`.
+/// The thread that watches the network, from [`start`] on.
+#[derive(Debug)]
+pub struct Watching {
+    waker: Waker,
+    ended: oneshot::Receiver<anyhow::Result<()>>,
+    broker: latest::Receiver<Option<SocketAddr>>,
+    local_networks: latest::Receiver<Vec<IpNet>>,
+    stop: CancellationToken,
+}
+
+/// Watches the network until `stop`, on a thread of its own, and sends what happens to `occurrences`. Returns when the interfaces
+/// that are there are captured: what happens from then on is seen.
 ///
 /// `broker` is where the broker listens, as soon as that is known.
 ///
 /// # Errors
 /// When the system refuses what the network side cannot do without: a netlink socket, threads, the list of interfaces.
-pub async fn watch(
+pub async fn start(
     settings: NetSettings,
-    mut broker: latest::Receiver<Option<SocketAddr>>,
+    broker: latest::Receiver<Option<SocketAddr>>,
     occurrences: mpsc::Sender<Occurrence>,
     health: NetHealth,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Watching> {
     let poller = Poller::new()?;
-    let waker = poller.waker();
-    let outside = Outside::start(&waker, occurrences, broker.clone(), stop.clone())?;
-    let mut local_networks = settings.local_networks.clone();
-    let (told, mut ended) = oneshot::channel();
-    let run = move || Watch::new(settings, health, poller)?.run(outside);
+    let (began, has_begun) = oneshot::channel();
+    let (told, ended) = oneshot::channel();
+    let watching = Watching {
+        waker: poller.waker(),
+        ended,
+        broker: broker.clone(),
+        local_networks: settings.local_networks.clone(),
+        stop: stop.clone(),
+    };
+    let mut outside = Outside::start(&watching.waker, occurrences, broker, stop)?;
+    let run = move || {
+        let mut watch = Watch::new(settings, health, poller)?;
+        watch.begin(&mut outside)?;
+        // Nobody waits any more where the agent has been ended at once; the same at the end.
+        let _ = began.send(());
+        watch.run(outside)
+    };
     thread::Builder::new()
         .name("network".into())
-        // Nobody asks any more where the agent has been ended at once.
         .spawn(move || told.send(run()).ok())
         .context("cannot start the thread that watches the network")?;
-    let mut is_told_to_stop = false;
-    loop {
-        tokio::select! {
-            end = &mut ended => return end.context("the thread that watches the network has died")?,
-            Ok(()) = broker.changed() => {}
-            Ok(()) = local_networks.changed() => {}
-            () = stop.cancelled(), if !is_told_to_stop => is_told_to_stop = true,
+    match has_begun.await {
+        Ok(()) => Ok(watching),
+        // It has ended, and says why.
+        Err(_) => Err(watching.ended().await.err().context(DIED)?),
+    }
+}
+
+/// Why there is no word from the thread.
+const DIED: &str = "the thread that watches the network has died";
+
+impl Watching {
+    /// Until `stop`; meanwhile the thread is told that there is news for it.
+    ///
+    /// # Errors
+    /// When the thread cannot go on.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        let mut is_told_to_stop = false;
+        loop {
+            tokio::select! {
+                end = &mut self.ended => return end.context(DIED)?,
+                Ok(()) = self.broker.changed() => {}
+                Ok(()) = self.local_networks.changed() => {}
+                () = self.stop.cancelled(), if !is_told_to_stop => is_told_to_stop = true,
+            }
+            self.waker.wake();
         }
-        waker.wake();
     }
 }
 
@@ -179,9 +218,13 @@ impl Watch {
         })
     }
 
+    /// Opens what there is to capture.
+    fn begin(&mut self, outside: &mut Outside) -> anyhow::Result<()> {
+        self.hear(outside);
+        self.look()
+    }
+
     fn run(mut self, mut outside: Outside) -> anyhow::Result<()> {
-        self.hear(&mut outside);
-        self.look()?;
         let mut ready = Vec::new();
         while !outside.is_over() {
             outside.deliver(&mut self.flows);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use labwatch_agent::net::{NetHealth, NetSettings, watch};
+use labwatch_agent::net::{NetHealth, NetSettings, start};
 use labwatch_contract::event::{Action, Occurrence, contact::Endpoint};
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::{mpsc, watch as latest};
@@ -52,7 +52,8 @@ impl Watcher {
                 .unwrap();
             runtime.block_on(async {
                 let (sender, mut receiver) = mpsc::channel(1);
-                let watching = watch(settings, broker_receiver, sender, own_health, stopped);
+                let watching = start(settings, broker_receiver, sender, own_health, stopped);
+                let watching = watching.await.unwrap().ended();
                 let forwarding = async {
                     while let Some(event) = receiver.recv().await {
                         drop(take.lock());
