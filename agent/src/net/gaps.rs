@@ -77,6 +77,11 @@ impl Gaps {
         Some(gap(blind.since, now, reason))
     }
 
+    /// Forgets interfaces that have gone for good: one that comes again has another index.
+    pub fn forget_gone(&mut self, is_here: impl Fn(u32) -> bool) {
+        self.blind.retain(|interface, _| is_here(*interface));
+    }
+
     /// Whether the PC has slept since the last call: `ahead` is how far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC.
     pub fn woke(&mut self, ahead: Duration, now: Timestamp) -> Option<Gap> {
         let before = self.ahead.replace(ahead).unwrap_or(ahead);
@@ -99,6 +104,17 @@ mod tests {
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_unix_ms(ms).unwrap()
+    }
+
+    #[test]
+    fn interfaces_that_come_and_go_leave_room_for_the_next() {
+        let mut gaps = Gaps::default();
+        for index in 1..1000 {
+            gaps.blind(index, Some(0), at(0));
+            gaps.forget_gone(|here| here == index + 1);
+        }
+        gaps.blind(1000, Some(0), at(0));
+        assert!(gaps.opened(1000, Some(7), at(9)).is_some());
     }
 
     #[test]

@@ -159,6 +159,12 @@ impl Surroundings {
         })
     }
 
+    /// Whether there is an interface with this index, be it up or not.
+    #[must_use]
+    pub fn has(&self, index: u32) -> bool {
+        self.find(index).is_some() || self.idle.iter().any(|idle| idle.index == index)
+    }
+
     fn find(&self, index: u32) -> Option<&Interface> {
         self.interfaces.iter().find(|one| one.index == index)
     }

@@ -52,6 +52,8 @@ impl Watch {
         }
         self.apply_networks();
         self.match_captures(now);
+        let here = &self.here;
+        self.gaps.forget_gone(|index| here.has(index));
         self.tell_health();
         Ok(())
     }
