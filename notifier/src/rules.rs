@@ -133,7 +133,9 @@ impl Rules {
         let mut findings = self.identities.handle_event(address, event, at);
         findings.extend(self.sits(address, &event.host, at));
         findings.extend(self.judge(address, event)?);
-        Ok(self.admit(findings, at))
+        let findings = self.admit(findings, at);
+        self.keep(address, event, at);
+        Ok(findings)
     }
 
     fn judge(&mut self, address: IpAddr, event: &Event) -> Result<Vec<Finding>, Incomplete> {

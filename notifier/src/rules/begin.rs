@@ -1,13 +1,14 @@
 //! What still lasts when the exam begins: a stick that was plugged in a minute before, a VPN, a PC that is gone.
 //!
 //! Outside the exam it is recorded and not alarmed; what has not ended by its beginning is told then, as grave as it
-//! is. Bounded: the newest 2,048.
+//! is. What was there when the PC or its agent started is told as if it had come then, if it can have been brought along
+//! ([`usb::brought`]). Bounded: the newest 2,048.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use labwatch_contract::{alert::Severity, time::Timestamp};
+use labwatch_contract::{alert::Severity, event::Event, time::Timestamp};
 
-use super::{Course, Finding, Rules};
+use super::{Course, Finding, Rules, usb};
 
 const MOST: usize = 2048;
 
@@ -53,12 +54,24 @@ impl Rules {
                 Course::Lasting if !in_force && finding.severity > Severity::Info => {
                     self.lasting.begins(&finding);
                 }
+                // An agent that starts again does not undo what came before it.
+                Course::Lasting if usb::AT_START.contains(&finding.rule) => {}
                 Course::Lasting | Course::Ending => self.lasting.ends(&finding),
                 Course::Passing => {}
             }
             dressed.extend(self.dress(finding, came));
         }
         dressed
+    }
+
+    /// Remembers for the exam's beginning what was there at a PC's start, if it can have been brought along.
+    pub(super) fn keep(&mut self, address: IpAddr, event: &Event, came: Timestamp) {
+        let Some(brought) = usb::brought(&event.occurrence) else {
+            return;
+        };
+        if !self.book.is_in_force(event.occurrence.time, came) {
+            self.lasting.begins(&brought.about(address, event));
+        }
     }
 
     /// Once the exam has begun by `at`, what has lasted since before.

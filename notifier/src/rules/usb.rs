@@ -73,6 +73,9 @@ pub(super) const RULES: &[Rule] = &[
     DROPPED,
 ];
 
+/// What tells what was there at the start.
+pub(super) const AT_START: [Rule; 3] = [PRESENT, VOLUME_PRESENT, MEDIA_PRESENT];
+
 pub(super) fn judge(occurrence: &Occurrence) -> Result<Option<Verdict>, Incomplete> {
     let fields = &occurrence.fields;
     Ok(Some(match occurrence.action {
@@ -153,6 +156,27 @@ fn rule_for(kinds: &BTreeSet<DeviceKind>) -> (Rule, Severity) {
     ];
     let rule = rules.into_iter().find(|(kind, _)| can(*kind));
     (rule.map_or(OTHER, |(_, rule)| rule), Severity::Warning)
+}
+
+/// What was there at the start and can have been brought along, as grave as if it came now. Nothing of what a PC
+/// is built with: keyboards, Bluetooth, cameras, its own disks, the lab's shares.
+pub(super) fn brought(occurrence: &Occurrence) -> Option<Verdict> {
+    let fields = &occurrence.fields;
+    let mut verdict = judge(occurrence).ok()??;
+    (verdict.rule, verdict.severity) = match occurrence.action {
+        Action::DevicePresent => rule_for(&kinds(device(fields).ok()?)),
+        Action::VolumePresent => {
+            let volume = volume(fields).ok()?;
+            let is_loose =
+                volume.removable == Some(true) || volume.bus_type.as_deref() == Some("usb");
+            let (rule, severity, _) = mounted(volume);
+            is_loose.then_some((rule, severity))?
+        }
+        Action::MediaPresent => (MEDIA, Severity::Warning),
+        _ => return None,
+    };
+    let parts = [BLUETOOTH, KEYBOARD, POINTER, HUB, OTHER];
+    (!parts.contains(&verdict.rule)).then_some(verdict)
 }
 
 fn device(fields: &Fields) -> Result<&Device, Incomplete> {

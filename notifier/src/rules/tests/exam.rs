@@ -103,6 +103,79 @@ fn a_stick_from_before_the_exam_that_is_still_there_is_told_when_it_begins() {
     );
 }
 
+/// What is told when the exam begins of what a PC said before it.
+fn told_at_the_beginning(before: &[Vec<u8>]) -> Vec<Finding> {
+    let mut lab =
+        Lab::with_policy("[window]\nstart = 2026-11-22T09:31:15Z\nend = 2026-11-22T11:00:00Z\n");
+    for (number, payload) in (1..).zip(before) {
+        let payload = lab::numbered(payload, number);
+        assert_eq!(lab.hear(1, PC33, "usb", &payload), None);
+    }
+    lab.hear_all(10, PC33, "health", &lab::health(PC33, json!({})))
+}
+
+#[test]
+fn what_was_plugged_in_before_the_pc_started_is_told_when_the_exam_begins() {
+    let stick = |action| lab::device(PC33, action, "Stick", &["storage"]);
+    for before in [
+        vec![stick("device-present")],
+        vec![stick("device-connected"), stick("device-present")],
+    ] {
+        let found = told_at_the_beginning(&before);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(
+            (found[0].rule.id, found[0].severity),
+            ("usb-storage", Severity::Warning)
+        );
+        assert!(
+            found[0].message.contains("there at the start: storage")
+                && found[0]
+                    .message
+                    .ends_with("; from before the exam, and still so"),
+            "{}",
+            found[0].message
+        );
+    }
+    for (action, rule) in [
+        ("volume-present", "volume-mounted"),
+        ("media-present", "media-inserted"),
+    ] {
+        let found = told_at_the_beginning(&[lab::volume(PC33, action, true)]);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].rule.id, rule);
+    }
+    let gone = [stick("device-present"), stick("device-disconnected")];
+    assert_eq!(told_at_the_beginning(&gone), []);
+}
+
+#[test]
+fn what_a_pc_is_built_with_is_not_told_when_the_exam_begins() {
+    for kinds in [
+        &["keyboard"][..],
+        &["mouse"],
+        &["hub"],
+        &["bluetooth"],
+        &["video"],
+    ] {
+        let part = lab::device(PC33, "device-present", "Part", kinds);
+        assert_eq!(told_at_the_beginning(&[part]), [], "{kinds:?}");
+    }
+    let own_disk = lab::volume(PC33, "volume-present", true);
+    let own_disk = lab::with(&own_disk, "/volume/removable", json!(false));
+    for bus in ["nvme", "network"] {
+        let volume = lab::with(&own_disk, "/volume/bus_type", json!(bus));
+        assert_eq!(told_at_the_beginning(&[volume]), [], "{bus}");
+    }
+}
+
+#[test]
+fn a_keyboard_that_came_before_the_exam_is_not_forgotten_when_the_agent_starts_again() {
+    let keyboard = |action| lab::device(PC33, action, "Keys", &["keyboard"]);
+    let found = told_at_the_beginning(&[keyboard("device-connected"), keyboard("device-present")]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].rule.id, "usb-keyboard");
+}
+
 #[test]
 fn severities_hold_for_the_broker_the_policy_and_the_notifier_too() {
     let severities = "[severity]\nbroker-lost = \"critical\"\nbroker-back = \"off\"\npolicy-refused = \"warning\"\n\
