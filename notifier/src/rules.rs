@@ -157,10 +157,14 @@ impl Rules {
             | Action::InterfaceDown
             | Action::AddressChanged
             | Action::RouteChanged
-            | Action::CaptureGap => match self.pcs.get_mut(&address) {
-                Some(pc) => pc.links.judge(&event.occurrence, address)?,
-                None => Links::default().judge(&event.occurrence, address)?,
-            },
+            | Action::CaptureGap => {
+                let verdicts = match self.pcs.get_mut(&address) {
+                    Some(pc) => pc.links.judge(&event.occurrence, address)?,
+                    None => Links::default().judge(&event.occurrence, address)?,
+                };
+                let about = |verdict: Verdict| verdict.about(address, event);
+                return Ok(verdicts.into_iter().map(about).collect());
+            }
             Action::IntranetAccess => return self.contact(address, event),
             Action::ConversationBurst => contacts::scan::burst(&event.occurrence)?,
             Action::InternetAccess => names::contact(&self.book, &event.occurrence)?,

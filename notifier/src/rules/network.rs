@@ -40,6 +40,11 @@ pub(super) const RULES: &[Rule] = &[
     WAY_OUT, NEW, CAME, WENT, FLAPS, MOVED, ROUTE, SECOND, NO_ROUTE, GAP,
 ];
 
+/// A rule, how grave it is, and what happened.
+type Judged = (Rule, Severity, &'static str);
+
+const ROUTE_GONE: Judged = (NO_ROUTE, Severity::Info, "default route gone");
+
 /// Most interfaces of one PC that are remembered.
 const MOST: usize = 32;
 /// So many changes of one link within [`FLAP_WINDOW`] are flapping.
@@ -55,6 +60,8 @@ pub(super) struct Links {
 #[derive(Debug, Default)]
 struct Link {
     gateway: Option<IpAddr>,
+    /// Whether its default route was told as a second one.
+    is_second: bool,
     changes: VecDeque<Timestamp>,
 }
 
@@ -71,17 +78,20 @@ impl Links {
         &mut self,
         occurrence: &Occurrence,
         own: IpAddr,
-    ) -> Result<Option<Verdict>, Incomplete> {
+    ) -> Result<Vec<Verdict>, Incomplete> {
         let fields = &occurrence.fields;
         if occurrence.action == Action::CaptureGap {
-            return Ok(Some(gap(fields)));
+            return Ok(vec![gap(fields)]);
         }
         let interface = interface(fields)?;
         let judged = self.meets(&occurrence.action, interface, own, occurrence.time);
-        self.note(&occurrence.action, interface);
+        let is_second = judged.is_some_and(|(rule, ..)| rule == SECOND);
+        let lost_route = self.note(&occurrence.action, interface, is_second);
         judged
+            .into_iter()
+            .chain(lost_route)
             .map(|(rule, severity, happened)| interface_verdict(fields, rule, severity, happened))
-            .transpose()
+            .collect()
     }
 
     fn meets(
@@ -90,7 +100,7 @@ impl Links {
         interface: &Interface,
         own: IpAddr,
         time: Timestamp,
-    ) -> Option<(Rule, Severity, &'static str)> {
+    ) -> Option<Judged> {
         let came_or_went = matches!(action, Action::InterfaceUp | Action::InterfaceDown);
         if came_or_went && self.flaps(&interface.name, time) {
             return Some((FLAPS, Severity::Technical, "network link comes and goes"));
@@ -112,9 +122,9 @@ impl Links {
         })
     }
 
-    fn route(&self, interface: &Interface, out: bool) -> Option<(Rule, Severity, &'static str)> {
+    fn route(&self, interface: &Interface, out: bool) -> Option<Judged> {
         let Some(gateway) = interface.gateway else {
-            return Some((NO_ROUTE, Severity::Info, "default route gone"));
+            return Some(ROUTE_GONE);
         };
         let others = self
             .known
@@ -158,12 +168,15 @@ impl Links {
         link.changes.len() == FLAPPING
     }
 
-    fn note(&mut self, action: &Action, interface: &Interface) {
+    /// Takes in what an interface says; that its second default route went with it, which no notice of its own says.
+    fn note(&mut self, action: &Action, interface: &Interface, is_second: bool) -> Option<Judged> {
         self.know(&interface.name);
-        if let Some(link) = self.known.get_mut(&interface.name) {
-            let gone = *action == Action::InterfaceDown;
-            link.gateway = interface.gateway.filter(|_| !gone);
-        }
+        let link = self.known.get_mut(&interface.name)?;
+        let gone = *action == Action::InterfaceDown;
+        link.gateway = interface.gateway.filter(|_| !gone);
+        let was_second = link.is_second && link.gateway.is_none();
+        link.is_second = (link.is_second || is_second) && link.gateway.is_some();
+        (was_second && gone).then_some(ROUTE_GONE)
     }
 }
 

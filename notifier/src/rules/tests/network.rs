@@ -119,3 +119,29 @@ fn a_renewed_lease_and_a_new_ipv6_address_of_the_same_card_are_nothing() {
     let renewed = lab::with(&renewed, "/lab/interface/addresses", addresses);
     assert_eq!(Lab::new().hear(1, PC33, "net/interface", &renewed), None);
 }
+
+#[test]
+fn a_second_default_route_ends_with_its_interface() {
+    let mut lab = Lab::new();
+    let route = |name: &str, gateway: &str| {
+        let payload = lab::interface(PC33, "route-changed", name, "ethernet");
+        lab::with_gateway(&payload, gateway)
+    };
+    lab.hear(1, PC33, "net/interface", &route("eth0", "192.168.0.1"));
+    let second = lab
+        .hear(1, PC33, "net/interface", &route("eth1", "10.0.0.1"))
+        .unwrap();
+    assert_eq!(second.rule.id, "route-second");
+    let down = lab::interface(PC33, "interface-down", "eth1", "ethernet");
+    let ended = lab.hear_all(1, PC33, "net/interface", &down);
+    let rules: Vec<_> = ended.iter().map(|found| found.rule.id).collect();
+    assert_eq!(rules, ["interface-down", "route-gone"]);
+    assert_eq!(
+        (ended[1].rule.subject, &ended[1].object),
+        (second.rule.subject, &second.object)
+    );
+    let up = lab::interface(PC33, "interface-up", "eth1", "ethernet");
+    lab.hear(61, PC33, "net/interface", &up);
+    let again = lab.hear(61, PC33, "net/interface", &down);
+    assert_eq!(again.unwrap().rule.id, "interface-down", "it ends once");
+}
