@@ -63,6 +63,8 @@ pub(super) const RULES: &[Rule] = &[OPENED, CONTACTED, EXCHANGE, SUSTAINED, REMO
 
 /// UDP ports of services that are looked for by a question to all: NetBIOS names, SNMP, SSDP, WS-Discovery, mDNS, LLMNR.
 const DISCOVERY: [u16; 6] = [137, 161, 1900, 3702, 5353, 5355];
+/// Users as which a PC's own services give such answers (nmbd, snmpd, Avahi, systemd-resolved), and no student's program runs.
+const RESPONDERS: [&str; 4] = ["root", "Debian-snmp", "avahi", "systemd-resolve"];
 /// The local conversations of one PC that are no part of the exam, and whom it tried.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
@@ -85,9 +87,9 @@ impl Rules {
         if contact.answers_all() {
             let finding = self.verdict(&contact).about(address, event);
             if let Some(pc) = self.pcs.get_mut(&address) {
-                pc.contacts
-                    .conversations
-                    .remember(contact.peer_address(), &finding);
+                let until_sent = !contact.is_by_the_system();
+                let conversations = &mut pc.contacts.conversations;
+                conversations.remember_untold(contact.peer_address(), &finding, until_sent);
             }
             return Ok(Vec::new());
         }
@@ -207,7 +209,8 @@ impl Rules {
         let (severity, what) = match rule.id == SUSTAINED.id {
             true if between_pcs => (Severity::Critical, "goes on"),
             true => (Severity::Warning, "goes on"),
-            false => (Severity::Warning, "was answered"),
+            false if rule == EXCHANGE => (Severity::Warning, "was answered"),
+            false => (Severity::Warning, "is no mere answer"),
         };
         let message = format!("{}; {what}: {sums}", open.message);
         Finding {
@@ -260,11 +263,30 @@ impl<'a> Contact<'a> {
     }
 
     /// Whether it looks like the answer to a question to all (a printer, a television, a router), which comes from that
-    /// service's port to this PC alone. It is no finding by itself; data both ways is one, whatever the port.
+    /// service's port to this PC alone, or which a service of this PC gives. An agent that has just started takes the
+    /// one who answers for the one who was asked. It is no finding until this PC sends something.
     fn answers_all(&self) -> bool {
-        let ports = [self.source.port, self.destination.port];
-        let known = |port: &u16| DISCOVERY.contains(port);
-        self.network.transport == "udp" && ports.iter().flatten().any(known)
+        let own = if self.opened {
+            self.source
+        } else {
+            self.destination
+        };
+        let is_discovery = |end: &Endpoint| end.port.is_some_and(|port| DISCOVERY.contains(&port));
+        let silent = if is_discovery(own) {
+            self.is_by_the_system()
+        } else {
+            is_discovery(self.peer())
+        };
+        silent && self.network.transport == "udp"
+    }
+
+    fn is_by_the_system(&self) -> bool {
+        let user = self
+            .fields
+            .process
+            .as_ref()
+            .and_then(|one| one.user.as_ref());
+        user.is_some_and(|user| RESPONDERS.contains(&user.name.as_str()))
     }
 
     fn peer(&self) -> &'a Endpoint {

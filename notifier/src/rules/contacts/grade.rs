@@ -24,6 +24,8 @@ pub(in crate::rules) struct Conversations {
 struct Open {
     /// Its last finding.
     finding: Finding,
+    /// It was not told, and is when this PC has sent something.
+    until_sent: bool,
     reports: u32,
     bytes: u64,
 }
@@ -31,13 +33,21 @@ struct Open {
 impl Conversations {
     /// A conversation with a peer was told of.
     pub(super) fn remember(&mut self, peer: IpAddr, finding: &Finding) {
+        self.remember_untold(peer, finding, false);
+        if let Some(open) = self.open.get_mut(&peer) {
+            (open.finding, open.until_sent) = (finding.clone(), false);
+        }
+    }
+
+    /// A conversation that is no finding yet; whether it is one as soon as this PC sends something.
+    pub(super) fn remember_untold(&mut self, peer: IpAddr, finding: &Finding, until_sent: bool) {
         if self.open.len() < MOST_PEERS || self.open.contains_key(&peer) {
-            let open = self.open.entry(peer).or_insert_with(|| Open {
+            self.open.entry(peer).or_insert_with(|| Open {
                 finding: finding.clone(),
+                until_sent,
                 reports: 0,
                 bytes: 0,
             });
-            open.finding = finding.clone();
         }
     }
 
@@ -50,13 +60,30 @@ impl Conversations {
             .collect();
         self.open
             .retain(|peer, open| open.reports == 0 || active.contains_key(peer));
-        let mut graded = Vec::new();
+        let mut graded = self.sent(peers);
         for (peer, totals) in active {
             if let Some(open) = self.open.get_mut(&peer) {
                 graded.extend(open.add(totals));
             }
         }
         graded
+    }
+
+    /// What was not told until this PC sent something, which a report says now.
+    fn sent(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
+        let mut found = Vec::new();
+        for totals in peers.iter().filter(|totals| totals.sent_packets > 0) {
+            let open = self.open.get_mut(&totals.ip.to_canonical());
+            if let Some(open) = open
+                && std::mem::take(&mut open.until_sent)
+            {
+                // What was answered as well is told as an exchange.
+                let told = (totals.received_packets == 0)
+                    .then(|| (open.finding.rule, open.finding.clone(), sums(totals)));
+                found.extend(told);
+            }
+        }
+        found
     }
 }
 
@@ -80,15 +107,18 @@ impl Open {
             (false, 1) => EXCHANGE,
             _ => return None,
         };
-        let sums = format!(
-            "{} sent, {} received",
-            size(totals.sent_bytes),
-            size(totals.received_bytes)
-        );
-        Some((rule, self.finding.clone(), sums))
+        Some((rule, self.finding.clone(), sums(totals)))
     }
 
     fn is_sustained(&self) -> bool {
         self.reports >= REPORTS || self.bytes >= MANY_BYTES
     }
+}
+
+fn sums(totals: &PeerTotals) -> String {
+    format!(
+        "{} sent, {} received",
+        size(totals.sent_bytes),
+        size(totals.received_bytes)
+    )
 }

@@ -313,3 +313,50 @@ fn a_tunnel_to_a_neighbour_is_named() {
         ssh.message
     );
 }
+
+#[test]
+fn a_conversation_that_is_opened_from_or_to_a_discovery_port_is_an_attempt() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    lab.online(PC34);
+    let sent = |teller: &str, from: u16, to: u16| {
+        let payload = lab::with(
+            &lab::contact(teller, to),
+            "/network/transport",
+            json!("udp"),
+        );
+        lab::with(&payload, "/source/port", json!(from))
+    };
+    let opened = lab.contact(PC33, &sent(PC33, 5355, 4000)).unwrap();
+    assert_eq!(opened.rule.id, "intranet-egress");
+    let asked = lab.contact(PC34, &sent(PC34, 4000, 161)).unwrap();
+    assert_eq!(asked.rule.id, "intranet-ingress");
+    let answer = lab::numbered(&sent(PC34, 5355, 4000), 43);
+    assert_eq!(lab.contact(PC34, &answer), None, "an answer, as it seems");
+    let by_the_system = lab::with(
+        &sent(PC33, 5355, 4000),
+        "/process/user/name",
+        json!("systemd-resolve"),
+    );
+    let by_the_system = lab::numbered(&by_the_system, 44);
+    assert_eq!(lab.contact(PC33, &by_the_system), None, "it answers");
+}
+
+#[test]
+fn what_goes_one_way_to_a_discovery_port_is_told_by_the_next_report() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    let payload = lab::contact(PC33, 161);
+    let payload = lab::with(&payload, "/network/transport", json!("udp"));
+    assert_eq!(lab.contact(PC33, &payload), None, "perhaps an answer");
+    let report = lab::report(PC33, PC34, 0, 900);
+    assert_eq!(lab.hear(40, PC33, "net", &report), None);
+    let report = lab::numbered(&lab::report(PC33, PC34, 9_000, 0), 43);
+    let told = lab.hear(40, PC33, "net", &report).unwrap();
+    assert_eq!(told.rule.id, "intranet-egress");
+    let words =
+        "port 161 (http) by curl (user alice) [program: polled]; is no mere answer: 9.0 kB sent";
+    assert!(told.message.contains(words), "{}", told.message);
+    let report = lab::numbered(&report, 44);
+    assert_eq!(lab.hear(40, PC33, "net", &report), None, "said once");
+}
