@@ -39,6 +39,8 @@ pub struct Conversation<'a> {
     pub transport: &'a str,
     /// The program on the PC that tells it.
     pub program: Option<&'a str>,
+    /// Whether the peer is a machine of the local networks. Such a one can claim any name, so a name alone allows nothing.
+    pub local: bool,
 }
 
 /// The policy in force.
@@ -143,14 +145,16 @@ fn fits(allowed: &Allowed, conversation: &Conversation<'_>) -> bool {
         port,
         transport,
         program,
+        local,
     } = *conversation;
     let network = allowed
         .network
         .is_none_or(|network| network.contains(&peer) || network.contains(&asked));
+    let is_claim = local && allowed.network.is_none();
     let name = allowed
         .name
         .as_deref()
-        .is_none_or(|wanted| name.is_some_and(|name| is_below(name, wanted)));
+        .is_none_or(|wanted| !is_claim && name.is_some_and(|name| is_below(name, wanted)));
     let port = allowed.ports.is_empty() || port.is_some_and(|port| allowed.ports.contains(&port));
     let transport = allowed
         .transport
@@ -216,6 +220,7 @@ mod tests {
             port: Some(port),
             transport: "tcp",
             program: None,
+            local: false,
         }
     }
 
@@ -236,6 +241,11 @@ mod tests {
             ..to("10.9.9.9", 8443)
         };
         assert!(book.allows(&named));
+        let local = Conversation {
+            local: true,
+            ..named
+        };
+        assert!(!book.allows(&local), "a claim");
         let other = Conversation {
             program: Some("nc"),
             ..named

@@ -313,6 +313,7 @@ impl<'a> Contact<'a> {
                 .process
                 .as_ref()
                 .and_then(|one| one.name.as_deref()),
+            local: true,
         }
     }
 }

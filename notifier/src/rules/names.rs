@@ -78,6 +78,7 @@ pub(super) fn contact(
         port: destination.port,
         transport: &network.transport,
         program: fields.process.as_ref().and_then(|one| one.name.as_deref()),
+        local: false,
     };
     if book.allows(&conversation) {
         return Ok(None);
@@ -134,6 +135,7 @@ pub(super) fn in_report(book: &Rulebook, peer: &PeerTotals) -> Option<Verdict> {
             port,
             transport: "tcp",
             program,
+            local: false,
         })
     };
     let program = peer.processes.first().map(String::as_str);

@@ -360,3 +360,21 @@ fn what_goes_one_way_to_a_discovery_port_is_told_by_the_next_report() {
     let report = lab::numbered(&report, 44);
     assert_eq!(lab.hear(40, PC33, "net", &report), None, "said once");
 }
+
+#[test]
+fn a_neighbour_is_not_allowed_by_a_name_it_can_claim() {
+    let mut lab = Lab::with_policy("[[allow]]\nname = \"moodle.example\"\n");
+    let claimed = |source: &str| {
+        let mut payload: Value = serde_json::from_slice(&lab::contact(PC33, 80)).unwrap();
+        payload["destination"]["domain"] = json!("moodle.example");
+        payload["lab"]["name_source"] = json!(source);
+        serde_json::to_vec(&payload).unwrap()
+    };
+    for (number, source) in (1..).zip(["llmnr", "mdns", "sni", "http", "dns"]) {
+        let found = lab.contact(PC33, &lab::numbered(&claimed(source), number));
+        assert_eq!(found.unwrap().rule.id, "intranet-egress", "{source}");
+    }
+    let with_address = "[[allow]]\nname = \"moodle.example\"\naddress = \"192.168.0.134\"\n";
+    let mut lab = Lab::with_policy(with_address);
+    assert_eq!(lab.contact(PC33, &claimed("dns")), None);
+}
