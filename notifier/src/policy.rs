@@ -116,6 +116,23 @@ impl Rulebook {
             .any(|allowed| fits(allowed, conversation))
     }
 
+    /// Whether a conversation that its other end tells of may be part of the exam by what only the opener's end
+    /// knows: its program, and the name it asked for.
+    #[must_use]
+    pub fn may_allow(&self, conversation: &Conversation<'_>) -> bool {
+        let depends = |allowed: &&Allowed| allowed.program.is_some() || allowed.name.is_some();
+        let known = |allowed: &Allowed| Allowed {
+            name: None,
+            program: None,
+            ..allowed.clone()
+        };
+        let mut entries = self.policy.allowed.iter().filter(depends);
+        entries.any(|allowed| {
+            let is_claim = allowed.name.is_some() && allowed.network.is_none();
+            !is_claim && fits(&known(allowed), conversation)
+        })
+    }
+
     /// The entry that denies a name.
     #[must_use]
     pub fn denies(&self, name: &str) -> Option<&str> {

@@ -5,8 +5,8 @@
 //! next report  --> both have sent: exchange --> three reports in a row, or 1 MB: sustained
 //! 10 peers within a minute, or a burst --> scan
 //! ```
-//! A conversation between two watched PCs is told by both agents and is one incident, filed under its opener and named alike from
-//! either end; its grade is read off the opener's reports. The policy's allowed peers are no finding. Reports sum per peer, so a grade is that of all conversations with it.
+//! A conversation between two watched PCs is told by both agents, named alike from either end and graded by the opener's reports. It is
+//! one incident of the opener, once that one's own agent has told it; nobody else's word puts an incident on a PC. The policy's allowed peers are no finding. Reports sum per peer, so a grade is that of all conversations with it.
 
 mod grade;
 pub(super) mod scan;
@@ -100,10 +100,29 @@ impl Rules {
             return Ok(vec![slow_scan(&peers).about(address, event)]);
         }
         let opener = contact.source.ip.to_canonical();
-        if !contact.opened && self.pcs.contains_key(&opener) {
-            return Ok(vec![self.confirmed(&contact, opener, time)]);
+        let verdict = self.verdict(&contact);
+        if let Some(opened) = self.pcs.get(&opener).filter(|_| !contact.opened) {
+            if self.book.may_allow(&contact.conversation()) {
+                // The opener's own agent tells it where it is not.
+                return Ok(Vec::new());
+            }
+            let conversations = &opened.contacts.conversations;
+            if conversations.was_told(contact.destination.ip.to_canonical(), &verdict.object) {
+                return Ok(vec![self.confirmed(&contact, opener, time)]);
+            }
         }
-        let finding = self.verdict(&contact).about(address, event);
+        let finding = verdict.about(address, event);
+        if let Some(other) = self
+            .pcs
+            .get_mut(&contact.peer_address())
+            .filter(|_| contact.opened)
+        {
+            // Graded by the opener's reports from now on.
+            other
+                .contacts
+                .conversations
+                .forget(address, &finding.object);
+        }
         if let Some(pc) = self.pcs.get_mut(&address) {
             pc.contacts
                 .conversations

@@ -2,7 +2,10 @@
 //!
 //! Bounded: 64 peers. Those that a report does not name as active have ended.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
 
 use labwatch_contract::event::report::PeerTotals;
 
@@ -10,6 +13,7 @@ use super::{EXCHANGE, SUSTAINED};
 use crate::rules::{Finding, Rule, usb::size};
 
 const MOST_PEERS: usize = 64;
+const MOST_OBJECTS: usize = 8;
 /// So many reports in a row with data both ways, or so many bytes, are a lasting exchange.
 const REPORTS: u32 = 3;
 const MANY_BYTES: u64 = 1_000_000;
@@ -24,6 +28,8 @@ pub(in crate::rules) struct Conversations {
 struct Open {
     /// Its last finding.
     finding: Finding,
+    /// What its last few findings were about: one PC may have several conversations with another.
+    objects: VecDeque<String>,
     /// It was not told, and is when this PC has sent something.
     until_sent: bool,
     reports: u32,
@@ -36,6 +42,24 @@ impl Conversations {
         self.remember_untold(peer, finding, false);
         if let Some(open) = self.open.get_mut(&peer) {
             (open.finding, open.until_sent) = (finding.clone(), false);
+            if !open.objects.contains(&finding.object) {
+                open.objects.truncate(MOST_OBJECTS - 1);
+                open.objects.push_front(finding.object.clone());
+            }
+        }
+    }
+
+    /// Whether this conversation with a peer is among those told last.
+    pub(super) fn was_told(&self, peer: IpAddr, object: &str) -> bool {
+        let open = self.open.get(&peer);
+        open.is_some_and(|open| open.objects.iter().any(|told| told == object))
+    }
+
+    /// Somebody else's reports grade this conversation.
+    pub(super) fn forget(&mut self, peer: IpAddr, object: &str) {
+        let open = self.open.get(&peer);
+        if open.is_some_and(|open| open.finding.object == object) {
+            self.open.remove(&peer);
         }
     }
 
@@ -44,6 +68,7 @@ impl Conversations {
         if self.open.len() < MOST_PEERS || self.open.contains_key(&peer) {
             self.open.entry(peer).or_insert_with(|| Open {
                 finding: finding.clone(),
+                objects: [finding.object.clone()].into(),
                 until_sent,
                 reports: 0,
                 bytes: 0,

@@ -378,3 +378,43 @@ fn a_neighbour_is_not_allowed_by_a_name_it_can_claim() {
     let mut lab = Lab::with_policy(with_address);
     assert_eq!(lab.contact(PC33, &claimed("dns")), None);
 }
+
+#[test]
+fn what_only_the_other_end_says_is_told_of_the_pc_that_says_it() {
+    let mut lab = Lab::with_policy("[[seats]]\nseat = \"A-08\"\nip = \"192.168.0.134\"\n");
+    lab.online(PC33);
+    lab.online(PC34);
+    let said = lab.contact(PC34, &lab::contact(PC34, 80)).unwrap();
+    assert_eq!(said.rule.id, "intranet-ingress");
+    assert_eq!(
+        (said.host.unwrap().ip.to_string(), said.seat.as_deref()),
+        (PC34.to_owned(), Some("A-08"))
+    );
+    assert!(
+        said.message
+            .contains("was contacted by 192.168.0.133 (pc-33)"),
+        "{}",
+        said.message
+    );
+}
+
+#[test]
+fn what_the_opener_may_do_is_no_finding_from_the_other_end_either() {
+    for allowed in [
+        "program = \"curl\"",
+        "name = \"pc-34.lab\"\nnetwork = \"192.168.0.134/32\"",
+    ] {
+        let mut lab = Lab::with_policy(&format!("[[allow]]\n{allowed}\n"));
+        lab.online(PC33);
+        lab.online(PC34);
+        let mut opened: Value = serde_json::from_slice(&lab::contact(PC33, 80)).unwrap();
+        opened["destination"]["domain"] = json!("pc-34.lab");
+        let opened = serde_json::to_vec(&opened).unwrap();
+        assert_eq!(lab.contact(PC33, &opened), None, "{allowed}");
+        assert_eq!(
+            lab.contact(PC34, &lab::contact(PC34, 80)),
+            None,
+            "{allowed}"
+        );
+    }
+}
