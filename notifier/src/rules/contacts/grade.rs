@@ -1,6 +1,7 @@
 //! What comes of the local conversations of one PC, by its traffic reports: nothing, an exchange, a lasting one.
 //!
-//! Bounded: 64 peers. Those that a report does not name as active have ended.
+//! Bounded: 64 peers; who has not answered makes room first, then the oldest. Those that a report does not name as active have
+//! ended, and so have attempts that three in a row do not name at all.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,6 +18,8 @@ const MOST_OBJECTS: usize = 8;
 /// So many reports in a row with data both ways, or so many bytes, are a lasting exchange.
 const REPORTS: u32 = 3;
 const MANY_BYTES: u64 = 1_000_000;
+/// So many reports in a row that do not name the peer of an attempt end it.
+const MOST_IDLE: u32 = 3;
 
 /// The local conversations of one PC that are no part of the exam.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ struct Open {
     objects: VecDeque<String>,
     /// It was not told, and is when this PC has sent something.
     until_sent: bool,
+    /// Reports in a row that did not name the peer.
+    idle: u32,
     reports: u32,
     bytes: u64,
 }
@@ -65,14 +70,24 @@ impl Conversations {
 
     /// A conversation that is no finding yet; whether it is one as soon as this PC sends something.
     pub(super) fn remember_untold(&mut self, peer: IpAddr, finding: &Finding, until_sent: bool) {
-        if self.open.len() < MOST_PEERS || self.open.contains_key(&peer) {
-            self.open.entry(peer).or_insert_with(|| Open {
-                finding: finding.clone(),
-                objects: [finding.object.clone()].into(),
-                until_sent,
-                reports: 0,
-                bytes: 0,
-            });
+        if self.open.len() >= MOST_PEERS && !self.open.contains_key(&peer) {
+            self.make_room();
+        }
+        self.open.entry(peer).or_insert_with(|| Open {
+            finding: finding.clone(),
+            objects: [finding.object.clone()].into(),
+            until_sent,
+            idle: 0,
+            reports: 0,
+            bytes: 0,
+        });
+    }
+
+    fn make_room(&mut self) {
+        let age = |(_, open): &(&IpAddr, &Open)| (open.reports > 0, open.finding.time);
+        let oldest = self.open.iter().min_by_key(age);
+        if let Some(peer) = oldest.map(|(peer, _)| *peer) {
+            self.open.remove(&peer);
         }
     }
 
@@ -83,8 +98,18 @@ impl Conversations {
             .filter(|totals| is_exchange(totals))
             .map(|totals| (totals.ip.to_canonical(), totals))
             .collect();
-        self.open
-            .retain(|peer, open| open.reports == 0 || active.contains_key(peer));
+        for open in self.open.values_mut() {
+            open.idle += 1;
+        }
+        for totals in peers {
+            if let Some(open) = self.open.get_mut(&totals.ip.to_canonical()) {
+                open.idle = 0;
+            }
+        }
+        self.open.retain(|peer, open| match open.reports {
+            0 => open.idle < MOST_IDLE,
+            _ => active.contains_key(peer),
+        });
         let mut graded = self.sent(peers);
         for (peer, totals) in active {
             if let Some(open) = self.open.get_mut(&peer) {

@@ -418,3 +418,20 @@ fn what_the_opener_may_do_is_no_finding_from_the_other_end_either() {
         );
     }
 }
+
+#[test]
+fn who_never_answered_makes_room_for_who_does() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    let to = |peer: &str, number: u64| {
+        let payload = lab::with(&lab::contact(PC33, 445), "/destination/ip", json!(peer));
+        lab::numbered(&payload, number)
+    };
+    for number in 1..=80 {
+        let payload = to(&format!("192.168.1.{number}"), number);
+        lab.hear(20, PC33, "net/intranet", &payload);
+    }
+    lab.hear(20, PC33, "net/intranet", &to(PC34, 81)).unwrap();
+    let answered = lab.hear(20, PC33, "net", &lab::report(PC33, PC34, 900, 900));
+    assert_eq!(answered.unwrap().rule.id, "intranet-exchange");
+}
