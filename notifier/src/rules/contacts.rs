@@ -84,51 +84,53 @@ impl Rules {
             return Ok(Vec::new());
         }
         let time = event.occurrence.time;
+        let finding = self.verdict(&contact).about(address, event);
+        let peer = contact.peer_address();
         if contact.answers_all() {
-            let finding = self.verdict(&contact).about(address, event);
             if let Some(pc) = self.pcs.get_mut(&address) {
                 let until_sent = !contact.is_by_the_system();
                 let conversations = &mut pc.contacts.conversations;
-                conversations.remember_untold(contact.peer_address(), &finding, until_sent);
+                conversations.remember_untold(peer, &finding, until_sent);
             }
             return Ok(Vec::new());
         }
-        let tried = contact.opened.then_some(contact.peer_address());
-        let scanned = self.pcs.get_mut(&address).zip(tried);
-        let scanned = scanned.and_then(|(pc, peer)| pc.contacts.tried.scans(peer, time));
-        if let Some(peers) = scanned {
-            return Ok(vec![slow_scan(&peers).about(address, event)]);
-        }
-        let opener = contact.source.ip.to_canonical();
-        let verdict = self.verdict(&contact);
-        if let Some(opened) = self.pcs.get(&opener).filter(|_| !contact.opened) {
+        if !contact.opened && self.pcs.contains_key(&peer) {
             if self.book.may_allow(&contact.conversation()) {
                 // The opener's own agent tells it where it is not.
                 return Ok(Vec::new());
             }
-            let conversations = &opened.contacts.conversations;
-            if conversations.was_told(contact.destination.ip.to_canonical(), &verdict.object) {
-                return Ok(vec![self.confirmed(&contact, opener, time)]);
+            if self.was_told_by(peer, address, &finding) {
+                return Ok(vec![self.confirmed(&contact, peer, time)]);
             }
         }
-        let finding = verdict.about(address, event);
-        if let Some(other) = self
-            .pcs
-            .get_mut(&contact.peer_address())
-            .filter(|_| contact.opened)
+        if contact.opened
+            && let Some(other) = self.pcs.get_mut(&peer)
         {
             // Graded by the opener's reports from now on.
-            other
-                .contacts
-                .conversations
-                .forget(address, &finding.object);
+            let conversations = &mut other.contacts.conversations;
+            conversations.forget(address, &finding.object);
         }
-        if let Some(pc) = self.pcs.get_mut(&address) {
-            pc.contacts
-                .conversations
-                .remember(contact.peer_address(), &finding);
-        }
-        Ok(vec![finding])
+        let Some(pc) = self.pcs.get_mut(&address) else {
+            return Ok(vec![finding]);
+        };
+        let Contacts {
+            conversations,
+            tried,
+        } = &mut pc.contacts;
+        conversations.remember(peer, &finding);
+        let scanned = contact.opened.then(|| tried.scans(peer, time)).flatten();
+        Ok(vec![match scanned {
+            Some(peers) => slow_scan(&peers).about(address, event),
+            None => finding,
+        }])
+    }
+
+    /// Whether the agent of a PC has told the conversation with a peer that this finding is about.
+    fn was_told_by(&self, opener: IpAddr, peer: IpAddr, finding: &Finding) -> bool {
+        self.pcs.get(&opener).is_some_and(|opener| {
+            let conversations = &opener.contacts.conversations;
+            conversations.was_told(peer, &finding.object)
+        })
     }
 
     /// The other end's word on what a watched PC has opened: of that PC, and with the program that answers.

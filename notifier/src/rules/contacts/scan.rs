@@ -33,15 +33,17 @@ pub(in crate::rules) struct Tried {
 }
 
 impl Tried {
-    /// Whether the PC tries one machine after the other; if so, which.
-    pub(super) fn scans(&mut self, peer: IpAddr, time: Timestamp) -> Option<BTreeSet<IpAddr>> {
+    /// Whether the PC tries one machine after the other; if so, which, the newest first.
+    pub(super) fn scans(&mut self, peer: IpAddr, time: Timestamp) -> Option<Vec<IpAddr>> {
         self.recent
             .retain(|(tried, _)| time.since(*tried) < SCAN_WINDOW);
         if self.recent.len() == MOST_RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back((time, peer));
-        let peers: BTreeSet<IpAddr> = self.recent.iter().map(|(_, peer)| *peer).collect();
+        let mut seen = BTreeSet::new();
+        let newest = self.recent.iter().rev().map(|(_, peer)| *peer);
+        let peers: Vec<IpAddr> = newest.filter(|peer| seen.insert(*peer)).collect();
         (peers.len() >= SCANNED).then_some(peers)
     }
 }
@@ -76,8 +78,7 @@ pub(in crate::rules) fn burst(occurrence: &Occurrence) -> Result<Option<Verdict>
     }))
 }
 
-pub(super) fn slow_scan(peers: &BTreeSet<IpAddr>) -> Verdict {
-    let peers: Vec<&IpAddr> = peers.iter().collect();
+pub(super) fn slow_scan(peers: &[IpAddr]) -> Verdict {
     Verdict {
         rule: SLOW_SCAN,
         severity: Severity::Warning,
@@ -86,7 +87,7 @@ pub(super) fn slow_scan(peers: &BTreeSet<IpAddr>) -> Verdict {
             "network accessed: tried {} machines within {} s: {}",
             peers.len(),
             SCAN_WINDOW.as_secs(),
-            some(&peers)
+            some(peers)
         ),
     }
 }

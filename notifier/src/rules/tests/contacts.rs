@@ -435,3 +435,29 @@ fn who_never_answered_makes_room_for_who_does() {
     let answered = lab.hear(20, PC33, "net", &lab::report(PC33, PC34, 900, 900));
     assert_eq!(answered.unwrap().rule.id, "intranet-exchange");
 }
+
+#[test]
+fn whoever_is_tried_in_a_scan_is_named_and_what_comes_of_it_is_graded() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    let mut last = None;
+    for number in (1..=12).rev() {
+        let peer = format!("192.168.0.{number}");
+        let payload = lab::with(&lab::contact(PC33, 445), "/destination/ip", json!(peer));
+        last = lab.contact(PC33, &lab::numbered(&payload, number));
+    }
+    let scan = last.unwrap();
+    assert_eq!(scan.rule.id, "intranet-scan");
+    assert!(scan.message.contains("192.168.0.1,"), "{}", scan.message);
+    let scan = lab.contact(PC33, &lab::numbered(&lab::contact(PC33, 445), 13));
+    let scan = scan.unwrap();
+    assert!(
+        scan.message.contains("within 60 s: 192.168.0.134"),
+        "the newest first: {}",
+        scan.message
+    );
+    let answered = lab.hear(20, PC33, "net", &lab::report(PC33, PC34, 900, 900));
+    let answered = answered.unwrap();
+    assert_eq!(answered.rule.id, "intranet-exchange");
+    assert!(answered.message.contains("opened tcp to 192.168.0.134"));
+}
