@@ -207,13 +207,8 @@ impl Rules {
         for interface in lab.interfaces.iter().flatten() {
             pc.links.know(&interface.name);
         }
-        // A split report names each peer once, in one of its parts: the first would end what the second goes on with.
-        let whole = lab.parts.is_none_or(|parts| parts <= 1);
-        let graded = if whole {
-            pc.contacts.conversations.grade(peers)
-        } else {
-            Vec::new()
-        };
+        let last = lab.parts.is_none_or(|parts| lab.part >= Some(parts));
+        let graded = pc.contacts.conversations.grade(peers, last);
         let mut findings: Vec<Finding> = graded
             .into_iter()
             .map(|(rule, open, sums)| self.graded(rule, open, &sums, event.occurrence.time))

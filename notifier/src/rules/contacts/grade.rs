@@ -35,8 +35,10 @@ struct Open {
     objects: VecDeque<String>,
     /// It was not told, and is when this PC has sent something.
     until_sent: bool,
-    /// Reports in a row that did not name the peer.
+    /// Reports since the one that named the peer last.
     idle: u32,
+    /// Whether this report, as far as it has come, has data both ways.
+    active: bool,
     reports: u32,
     bytes: u64,
 }
@@ -78,6 +80,7 @@ impl Conversations {
             objects: [finding.object.clone()].into(),
             until_sent,
             idle: 0,
+            active: false,
             reports: 0,
             bytes: 0,
         });
@@ -91,30 +94,32 @@ impl Conversations {
         }
     }
 
-    /// What a report makes of the conversations; those it does not name have ended.
-    pub(super) fn grade(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
+    /// What a report makes of the conversations; those it does not name have ended. A report in parts names each peer in one
+    /// of them, so that only after the `last` one is known whom it does not name.
+    pub(super) fn grade(
+        &mut self,
+        peers: &[PeerTotals],
+        last: bool,
+    ) -> Vec<(Rule, Finding, String)> {
         let active: BTreeMap<IpAddr, &PeerTotals> = peers
             .iter()
             .filter(|totals| is_exchange(totals))
             .map(|totals| (totals.ip.to_canonical(), totals))
             .collect();
-        for open in self.open.values_mut() {
-            open.idle += 1;
-        }
+        let mut graded = self.sent(peers);
         for totals in peers {
             if let Some(open) = self.open.get_mut(&totals.ip.to_canonical()) {
                 open.idle = 0;
             }
         }
-        self.open.retain(|peer, open| match open.reports {
-            0 => open.idle < MOST_IDLE,
-            _ => active.contains_key(peer),
-        });
-        let mut graded = self.sent(peers);
         for (peer, totals) in active {
             if let Some(open) = self.open.get_mut(&peer) {
+                open.active = true;
                 graded.extend(open.add(totals));
             }
+        }
+        if last {
+            self.open.retain(|_, open| open.goes_on());
         }
         graded
     }
@@ -158,6 +163,13 @@ impl Open {
             _ => return None,
         };
         Some((rule, self.finding.clone(), sums(totals)))
+    }
+
+    /// Whether it has not ended with a report that is complete now.
+    fn goes_on(&mut self) -> bool {
+        self.idle += 1;
+        let active = std::mem::take(&mut self.active);
+        active || self.reports == 0 && self.idle <= MOST_IDLE
     }
 
     fn is_sustained(&self) -> bool {

@@ -461,3 +461,28 @@ fn whoever_is_tried_in_a_scan_is_named_and_what_comes_of_it_is_graded() {
     assert_eq!(answered.rule.id, "intranet-exchange");
     assert!(answered.message.contains("opened tcp to 192.168.0.134"));
 }
+
+#[test]
+fn a_report_in_parts_is_graded_as_one_and_ends_nothing_by_its_first_part() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+    let mut sequence = 42;
+    let mut part = |lab: &mut Lab, peer: &str, part: u64| {
+        sequence += 1;
+        let report = lab::report(PC33, peer, 1_000, 1_000);
+        let mut report: Value = serde_json::from_slice(&report).unwrap();
+        report["lab"]["part"] = json!(part);
+        report["lab"]["parts"] = json!(2);
+        let report = lab::numbered(&serde_json::to_vec(&report).unwrap(), sequence);
+        let found = lab.hear(20, PC33, "net", &report);
+        found.map(|found| found.rule.id)
+    };
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(part(&mut lab, "192.168.9.9", 1));
+        told.push(part(&mut lab, PC34, 2));
+    }
+    let [exchange, sustained] = [Some("intranet-exchange"), Some("intranet-sustained")];
+    assert_eq!(told, [None, exchange, None, None, None, sustained]);
+}
