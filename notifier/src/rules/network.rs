@@ -30,7 +30,7 @@ const NEW: Rule = Rule::lasting(
 );
 const CAME: Rule = Rule::lasting("interface", "interface-up", "Network interface came up");
 const WENT: Rule = Rule::ending("interface", "interface-down", "Network interface went down");
-const FLAPS: Rule = Rule::new("interface", "link-flapping", "Network link comes and goes");
+const FLAPS: Rule = Rule::new("link", "link-flapping", "Network link comes and goes");
 const MOVED: Rule = Rule::new("address", "address-changed", "Network address changed");
 const ROUTE: Rule = Rule::new("route", "route-changed", "Default route changed");
 const SECOND: Rule = Rule::lasting("route", "route-second", "Second default route");
@@ -84,27 +84,19 @@ impl Links {
             return Ok(vec![gap(fields)]);
         }
         let interface = interface(fields)?;
-        let judged = self.meets(&occurrence.action, interface, own, occurrence.time);
+        let judged = self.meets(&occurrence.action, interface, own);
+        let flaps = self.flaps(occurrence, interface);
         let is_second = judged.is_some_and(|(rule, ..)| rule == SECOND);
         let lost_route = self.note(&occurrence.action, interface, is_second);
         judged
             .into_iter()
             .chain(lost_route)
+            .chain(flaps)
             .map(|(rule, severity, happened)| interface_verdict(fields, rule, severity, happened))
             .collect()
     }
 
-    fn meets(
-        &mut self,
-        action: &Action,
-        interface: &Interface,
-        own: IpAddr,
-        time: Timestamp,
-    ) -> Option<Judged> {
-        let came_or_went = matches!(action, Action::InterfaceUp | Action::InterfaceDown);
-        if came_or_went && self.flaps(&interface.name, time) {
-            return Some((FLAPS, Severity::Technical, "network link comes and goes"));
-        }
+    fn meets(&self, action: &Action, interface: &Interface, own: IpAddr) -> Option<Judged> {
         let out = leads_out(interface.kind);
         Some(match action {
             Action::InterfaceUp if out => (WAY_OUT, Severity::Warning, "network interface up"),
@@ -155,17 +147,20 @@ impl Links {
         is_card && !self.known.is_empty() && !self.known.contains_key(&interface.name)
     }
 
-    fn flaps(&mut self, name: &str, time: Timestamp) -> bool {
-        let Some(link) = self.known.get_mut(name) else {
-            return false;
-        };
+    /// That a link comes and goes, beside where it is by now.
+    fn flaps(&mut self, occurrence: &Occurrence, interface: &Interface) -> Option<Judged> {
+        let came_or_went = [Action::InterfaceUp, Action::InterfaceDown];
+        let link = self.known.get_mut(&interface.name);
+        let link = link.filter(|_| came_or_went.contains(&occurrence.action))?;
+        let time = occurrence.time;
         link.changes
             .retain(|change| time.since(*change) < FLAP_WINDOW);
         link.changes.push_back(time);
         if link.changes.len() > FLAPPING {
             link.changes.pop_front();
         }
-        link.changes.len() == FLAPPING
+        let flaps = link.changes.len() == FLAPPING;
+        flaps.then_some((FLAPS, Severity::Technical, "network link comes and goes"))
     }
 
     /// Takes in what an interface says; that its second default route went with it, which no notice of its own says.

@@ -45,27 +45,41 @@ fn a_tunnel_is_told_with_its_addresses() {
 #[test]
 fn a_link_that_comes_and_goes_is_flapping_and_technical() {
     let mut lab = Lab::new();
-    let rules: Vec<&str> = ["up", "down", "up", "down", "up"]
+    let rules: Vec<Vec<&str>> = ["up", "down", "up", "down", "up"]
         .into_iter()
-        .filter_map(|way| {
+        .map(|way| {
             let action = format!("interface-{way}");
-            lab.hear(
-                3,
-                PC33,
-                "net/interface",
-                &lab::interface(PC33, &action, "eth0", "ethernet"),
-            )
+            let link = lab::interface(PC33, &action, "eth0", "ethernet");
+            lab.hear_all(3, PC33, "net/interface", &link)
         })
-        .map(|found| found.rule.id)
+        .map(|found| found.iter().map(|one| one.rule.id).collect())
         .collect();
     assert_eq!(
-        rules,
+        rules[..3],
+        [["interface-up"], ["interface-down"], ["interface-up"]]
+    );
+    assert_eq!(rules[3], ["interface-down"]);
+    assert_eq!(rules[4], ["interface-up", "link-flapping"]);
+}
+
+#[test]
+fn a_vpn_that_is_toggled_until_it_flaps_is_still_told_as_a_way_out() {
+    let mut lab = Lab::new();
+    let mut told = Vec::new();
+    for way in ["up", "down", "up", "down", "up", "down", "up"] {
+        let action = format!("interface-{way}");
+        let link = lab::interface(PC33, &action, "wg0", "tunnel");
+        told = lab.hear_all(3, PC33, "net/interface", &link);
+    }
+    let told: Vec<_> = told
+        .iter()
+        .map(|one| (one.rule.id, one.rule.subject, one.severity))
+        .collect();
+    assert_eq!(
+        told,
         [
-            "interface-up",
-            "interface-down",
-            "interface-up",
-            "interface-down",
-            "link-flapping"
+            ("interface-way-out", "interface", Severity::Warning),
+            ("link-flapping", "link", Severity::Technical),
         ]
     );
 }
