@@ -64,6 +64,8 @@ struct Entry {
     heard: Timestamp,
     /// Whether it said goodbye, or was only known from before our time.
     left: bool,
+    /// Whether its agent said that it was started, and no event of the journal that it began came since.
+    started: bool,
     journal: Option<Journal>,
 }
 
@@ -111,6 +113,11 @@ impl Identities {
         let ended = status.event.action == Presence::Offline && status.lab.reason != Reason::Lost;
         if let Some(entry) = self.by_address.get_mut(&address).filter(|_| ended) {
             entry.left = true;
+        }
+        let started =
+            status.event.action == Presence::Online && status.lab.reason == Reason::Started;
+        if let Some(entry) = self.by_address.get_mut(&address) {
+            entry.started |= started && !seen.retained;
         }
         findings
     }
@@ -188,6 +195,7 @@ impl Entry {
             mac: host.mac.clone(),
             heard,
             left: false,
+            started: false,
             journal: None,
         }
     }
@@ -228,11 +236,15 @@ impl Entry {
             return None;
         }
         let (id, uptime_ms) = (event.place.journal, event.uptime_ms);
-        let current = self.journal.get_or_insert(Journal {
-            id,
-            first_ms: uptime_ms,
-            before: None,
-        });
+        let Some(current) = &mut self.journal else {
+            self.started = false;
+            self.journal = Some(Journal {
+                id,
+                first_ms: uptime_ms,
+                before: None,
+            });
+            return None;
+        };
         if current.id == id || uptime_ms < current.first_ms {
             return None;
         }
@@ -247,8 +259,10 @@ impl Entry {
             first_ms: uptime_ms,
             before: Some(current.id),
         };
+        // An agent also begins another journal when one is too large, refused or cannot be written.
         let text = "its agent was started again: a second journal in this boot";
-        Some(finding(STARTED_AGAIN, Severity::Technical, about, text, at))
+        std::mem::take(&mut self.started)
+            .then(|| finding(STARTED_AGAIN, Severity::Technical, about, text, at))
     }
 }
 

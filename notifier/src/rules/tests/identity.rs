@@ -102,6 +102,7 @@ fn two_journals_at_once_are_told_and_what_an_old_one_still_delivers_is_not() {
     };
     let mut lab = Lab::new();
     assert_eq!(lab.hear(1, PC33, "usb", &event(1, 100_000)), None);
+    lab.online(PC33);
     let again = lab.hear(1, PC33, "usb", &event(2, 200_000)).unwrap();
     assert_eq!(
         (again.rule.id, again.severity),
@@ -117,4 +118,24 @@ fn two_journals_at_once_are_told_and_what_an_old_one_still_delivers_is_not() {
         (both.rule.id, both.severity),
         ("identity-journal", Severity::Warning)
     );
+}
+
+#[test]
+fn a_new_journal_is_a_new_agent_only_where_it_says_that_it_was_started() {
+    let event = |journal: u8, sequence: u64, uptime_ms: u64| {
+        let quiet = lab::event(PC33, "teleported", json!({"lab": {"uptime_ms": uptime_ms}}));
+        let id = format!("0199aaaa-0000-7000-8000-00000000000{journal}");
+        lab::numbered(&lab::with(&quiet, "/lab/journal", json!(id)), sequence)
+    };
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    assert_eq!(lab.hear(1, PC33, "usb", &event(1, 1, 100_000)), None);
+    let changed = lab::status(PC33, "online", "journals-changed", 1);
+    assert_eq!(lab.hear(1, PC33, "status", &changed), None);
+    assert_eq!(lab.hear(1, PC33, "usb", &event(2, 1, 200_000)), None);
+    let started = lab::status(PC33, "online", "started", 2);
+    lab.hear(1, PC33, "status", &started).unwrap();
+    let again = lab.hear(1, PC33, "usb", &event(3, 1, 300_000)).unwrap();
+    assert_eq!(again.rule.id, "agent-restarted");
+    assert_eq!(lab.hear(1, PC33, "usb", &event(3, 2, 301_000)), None);
 }
