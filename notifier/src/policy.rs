@@ -19,7 +19,7 @@ pub mod source;
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use labwatch_contract::{
-    event::Host,
+    event::{Host, report::PeerTotals},
     policy::{Allowed, Level, Policy, Seat},
     time::Timestamp,
 };
@@ -114,6 +114,34 @@ impl Rulebook {
             .allowed
             .iter()
             .any(|allowed| fits(allowed, conversation))
+    }
+
+    /// Whether some conversation with an internet peer of a report, by this name, may be part of the exam. A report has all ports and
+    /// programs of a peer, no transport, and does not say what belongs together.
+    #[must_use]
+    pub fn allows_some(&self, name: &str, totals: &PeerTotals) -> bool {
+        let peer = Conversation {
+            peer: totals.ip.to_canonical(),
+            asked: totals.ip.to_canonical(),
+            name: Some(name),
+            port: None,
+            transport: "",
+            program: None,
+            local: false,
+        };
+        self.policy.allowed.iter().any(|allowed| {
+            let of_peer = Allowed {
+                ports: Vec::new(),
+                transport: None,
+                program: None,
+                ..allowed.clone()
+            };
+            let any_port = totals.ports.iter().any(|port| allowed.ports.contains(port));
+            let is_any = |wanted: &String| totals.processes.contains(wanted);
+            fits(&of_peer, &peer)
+                && (allowed.ports.is_empty() || any_port)
+                && allowed.program.as_ref().is_none_or(is_any)
+        })
     }
 
     /// Whether a conversation that its other end tells of may be part of the exam by what only the opener's end

@@ -127,21 +127,10 @@ pub(super) fn in_report(book: &Rulebook, peer: &PeerTotals) -> Option<Verdict> {
         .as_deref()
         .filter(|_| peer.scope == Scope::Internet)?;
     let entry = book.denies(name)?;
-    let allowed = |port: Option<u16>, program: Option<&str>| {
-        book.allows(&Conversation {
-            peer: peer.ip.to_canonical(),
-            asked: peer.ip.to_canonical(),
-            name: Some(name),
-            port,
-            transport: "tcp",
-            program,
-            local: false,
-        })
-    };
-    let program = peer.processes.first().map(String::as_str);
-    if allowed(peer.ports.first().copied(), program) {
+    if book.allows_some(name, peer) {
         return None;
     }
+    let program = peer.processes.first().map(String::as_str);
     let by = match program {
         Some(program) => harmless(program),
         None => "an unknown program".into(),

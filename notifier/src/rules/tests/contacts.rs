@@ -486,3 +486,26 @@ fn a_report_in_parts_is_graded_as_one_and_ends_nothing_by_its_first_part() {
     let [exchange, sustained] = [Some("intranet-exchange"), Some("intranet-sustained")];
     assert_eq!(told, [None, exchange, None, None, None, sustained]);
 }
+
+#[test]
+fn a_report_does_not_deny_what_was_allowed_when_it_was_told() {
+    let policy = "denied-names = [\"chat.example\"]\n[[allow]]\nname = \"chat.example\"\n";
+    for narrower in [
+        "transport = \"udp\"",
+        "port = 8443",
+        "program = \"firefox\"",
+    ] {
+        let mut lab = Lab::with_policy(&format!("{policy}{narrower}\n"));
+        lab.online(PC33);
+        let report = lab::report(PC33, "203.0.113.80", 900, 800);
+        let mut report: Value = serde_json::from_slice(&report).unwrap();
+        let peer = &mut report["lab"]["peers"][0];
+        peer["scope"] = json!("internet");
+        peer["name"] = json!("chat.example");
+        peer["name_source"] = json!("quic");
+        peer["ports"] = json!([443, 8443]);
+        peer["processes"] = json!(["curl", "firefox"]);
+        let report = serde_json::to_vec(&report).unwrap();
+        assert_eq!(lab.hear(40, PC33, "net", &report), None, "{narrower}");
+    }
+}
