@@ -217,11 +217,23 @@ impl Pc {
         self.doubt = None;
     }
 
-    /// A sign of life; what had been told, when it is there again.
+    /// A sign of life; what had been told, when it is there again. Anybody on the PC can send one: while the agent's
+    /// connection is gone it says that the PC lives, and only the agent's next `online` that the agent does.
     pub(super) fn alive(&mut self, now: Duration) -> Option<Told> {
         self.heard = now;
         if !self.online {
             // Its last words overtook what it had sent before them.
+            return None;
+        }
+        if let Some(lost) = &mut self.lost {
+            if !lost.prompt {
+                // From here on it has as long to come back as one whose connection was closed.
+                *lost = Lost {
+                    at: now,
+                    prompt: true,
+                };
+            }
+            self.basis = Basis::Connected;
             return None;
         }
         self.trust();
