@@ -28,7 +28,7 @@ use labwatch_contract::{
     alert::{AlertHost, Severity},
     event::{Action, Event, Fields, Host},
     health::Health,
-    policy::Policy,
+    policy::{Level, Policy},
     status::{Presence, Status},
     text::harmless,
     time::Timestamp,
@@ -216,9 +216,7 @@ impl Rules {
         // A PC that was never heard has a seat all the same.
         let by_address = || Some(harmless(&self.book.seat_at(address?)?.seat));
         finding.seat = pc.and_then(|pc| pc.seat.clone()).or_else(by_address);
-        if let Some(level) = self.book.level(finding.rule.id) {
-            finding.severity = level.severity()?;
-        }
+        finding.severity = self.severity(&finding)?;
         if self.book.is_in_force(finding.time, came) {
             return Some(finding);
         }
@@ -228,6 +226,12 @@ impl Rules {
         }
         finding.severity = finding.severity.min(Severity::Info);
         Some(finding)
+    }
+
+    /// How grave a finding is within the exam; `None` where its rule is off.
+    fn severity(&self, finding: &Finding) -> Option<Severity> {
+        let level = self.book.level(finding.rule.id);
+        level.map_or(Some(finding.severity), Level::severity)
     }
 
     /// The same for several.

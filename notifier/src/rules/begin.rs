@@ -2,7 +2,7 @@
 //!
 //! Outside the exam it is recorded and not alarmed; what has not ended by its beginning is told then, as grave as it
 //! is. What was there when the PC or its agent started is told as if it had come then, if it can have been brought along
-//! ([`usb::brought`]). Bounded: the newest 2,048.
+//! ([`usb::brought`]). Bounded: the newest 2,048, of one PC the newest 64.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -11,6 +11,7 @@ use labwatch_contract::{alert::Severity, event::Event, time::Timestamp};
 use super::{Course, Finding, Rules, usb};
 
 const MOST: usize = 2048;
+const MOST_OF_ONE: usize = 64;
 
 /// What an incident is about.
 type Matter = (Option<IpAddr>, &'static str, String);
@@ -18,13 +19,31 @@ type Matter = (Option<IpAddr>, &'static str, String);
 /// What began outside the exam and has not ended.
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
-    findings: BTreeMap<Matter, Finding>,
+    /// With their numbers in the order in which they came.
+    findings: BTreeMap<Matter, (u64, Finding)>,
+    count: u64,
 }
 
 impl Lasting {
     fn begins(&mut self, finding: &Finding) {
-        if self.findings.len() < MOST {
-            self.findings.insert(matter(finding), finding.clone());
+        let matter = matter(finding);
+        let of_one = |(address, ..): &Matter| *address == matter.0;
+        if !self.findings.contains_key(&matter) {
+            if self.findings.keys().filter(|known| of_one(known)).count() >= MOST_OF_ONE {
+                self.drop_oldest(of_one);
+            } else if self.findings.len() >= MOST {
+                self.drop_oldest(|_| true);
+            }
+        }
+        self.count += 1;
+        self.findings.insert(matter, (self.count, finding.clone()));
+    }
+
+    fn drop_oldest(&mut self, of: impl Fn(&Matter) -> bool) {
+        let all = self.findings.iter().filter(|(matter, _)| of(matter));
+        let oldest = all.min_by_key(|(_, (number, _))| *number);
+        if let Some(matter) = oldest.map(|(matter, _)| matter.clone()) {
+            self.findings.remove(&matter);
         }
     }
 
@@ -51,7 +70,7 @@ impl Rules {
         for finding in findings {
             let in_force = self.book.is_in_force(finding.time, came);
             match finding.rule.course {
-                Course::Lasting if !in_force && finding.severity > Severity::Info => {
+                Course::Lasting if !in_force && self.is_alarm(&finding) => {
                     self.lasting.begins(&finding);
                 }
                 // An agent that starts again does not undo what came before it.
@@ -64,13 +83,20 @@ impl Rules {
         dressed
     }
 
+    /// Whether it is one within the exam, by what the policy says of its rule.
+    fn is_alarm(&self, finding: &Finding) -> bool {
+        let severity = self.severity(finding);
+        severity.is_some_and(|severity| severity > Severity::Info)
+    }
+
     /// Remembers for the exam's beginning what was there at a PC's start, if it can have been brought along.
     pub(super) fn keep(&mut self, address: IpAddr, event: &Event, came: Timestamp) {
         let Some(brought) = usb::brought(&event.occurrence) else {
             return;
         };
-        if !self.book.is_in_force(event.occurrence.time, came) {
-            self.lasting.begins(&brought.about(address, event));
+        let brought = brought.about(address, event);
+        if !self.book.is_in_force(brought.time, came) && self.is_alarm(&brought) {
+            self.lasting.begins(&brought);
         }
     }
 
@@ -80,7 +106,7 @@ impl Rules {
             return Vec::new();
         }
         let lasting = std::mem::take(&mut self.lasting.findings);
-        let told = lasting.into_values().filter_map(|mut finding| {
+        let told = lasting.into_values().filter_map(|(_, mut finding)| {
             finding.message += "; from before the exam, and still so";
             self.dress(finding, at)
         });

@@ -177,6 +177,48 @@ fn a_keyboard_that_came_before_the_exam_is_not_forgotten_when_the_agent_starts_a
 }
 
 #[test]
+fn a_rule_that_the_policy_raises_is_told_at_the_beginning_and_one_that_is_off_is_not() {
+    let mouse = lab::device(PC33, "device-connected", "Mouse", &["mouse"]);
+    let stick = lab::device(PC33, "device-connected", "Stick", &["storage"]);
+    for (level, payload, told) in [
+        ("usb-mouse = \"warning\"", &mouse, 1),
+        ("usb-storage = \"info\"", &stick, 0),
+        ("usb-storage = \"off\"", &stick, 0),
+    ] {
+        let mut lab = Lab::with_policy(&format!(
+            "[window]\nstart = 2026-11-22T09:31:15Z\nend = 2026-11-22T11:00:00Z\n[severity]\n{level}\n"
+        ));
+        assert_eq!(lab.hear(1, PC33, "usb", payload), None);
+        let found = lab.hear_all(10, PC33, "health", &lab::health(PC33, json!({})));
+        assert_eq!(found.len(), told, "{level}: {found:#?}");
+    }
+}
+
+#[test]
+fn of_very_much_that_lasts_the_newest_is_told_and_no_pc_takes_anothers_place() {
+    let window = "[window]\nstart = 2026-11-22T10:31:15Z\nend = 2026-11-22T11:00:00Z\n";
+    let mut lab = Lab::with_policy(window);
+    let stick = lab::device(PC34, "device-connected", "Stick", &["storage"]);
+    assert_eq!(lab.hear(1, PC34, "usb", &stick), None);
+    for number in 1..=100 {
+        let mounted = lab::volume(PC33, "volume-mounted", true);
+        let mounted = lab::with(
+            &mounted,
+            "/volume/mount_name",
+            json!(format!("/mnt/{number}.")),
+        );
+        assert_eq!(
+            lab.hear(1, PC33, "usb", &lab::numbered(&mounted, number)),
+            None
+        );
+    }
+    let told = lab.hear_all(3600, PC33, "health", &lab::health(PC33, json!({})));
+    let has = |words: &str| told.iter().any(|one| one.message.contains(words));
+    assert!(has("storage") && has("/mnt/100.") && !has("/mnt/1."));
+    assert!(told.len() < 100, "{}", told.len());
+}
+
+#[test]
 fn severities_hold_for_the_broker_the_policy_and_the_notifier_too() {
     let severities = "[severity]\nbroker-lost = \"critical\"\nbroker-back = \"off\"\npolicy-refused = \"warning\"\n\
                       not-watched = \"off\"\nstill-open = \"warning\"\n";
