@@ -181,6 +181,12 @@ impl Board {
         open
     }
 
+    /// Whether a notifier has left its mark, before this one's own.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// What is muted.
     pub fn mutes(&self) -> impl Iterator<Item = &Mute> {
         self.mutes.values()

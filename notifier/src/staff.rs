@@ -1,7 +1,8 @@
 //! What staff does from a terminal: list the open incidents, acknowledge one, mute a PC or a rule.
 //!
 //! Each command makes its own connection, reads what the broker retains below `alerts/`, and writes at most one
-//! retained message there. It is done when the broker has sent that message back: running notifiers have it then,
+//! retained message there. Nothing says when a broker has repeated all of it, and a slow one begins late; so it is
+//! waited for the mark that notifiers leave there, and for a moment of quiet after it. It is done when the broker has sent that message back: running notifiers have it then,
 //! and the recorder too. Exit 1 where there is no such incident, or no broker in time.
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
@@ -35,10 +36,8 @@ use crate::{
 
 /// How long the broker may take to accept us, and to send our message back.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// When nothing more came for so long, the broker has repeated all it retains.
-const QUIET: Duration = Duration::from_millis(300);
-/// Nobody waits longer for the end of what it repeats.
-const LONGEST: Duration = Duration::from_secs(3);
+/// When a notifier's mark has come and then nothing more for so long, the broker has repeated all it retains.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// What staff can do.
 #[derive(Debug, clap::Subcommand)]
@@ -219,19 +218,21 @@ struct Desk {
 
 impl Desk {
     async fn work(mut self, task: Task) -> anyhow::Result<()> {
-        let board = self.read_board().await?;
+        self.accepted().await?;
         match task {
             Task::List { json: true } => {
+                let board = self.read_board().await?;
                 for (alert, _) in board.open() {
                     println!("{}", Style::Json.line(alert));
                 }
                 Ok(())
             }
             Task::List { json: false } => {
-                print!("{}", list(&board));
+                print!("{}", list(&self.read_board().await?));
                 Ok(())
             }
             Task::Acknowledge(id, ack) => {
+                let board = self.read_board().await?;
                 if !board.open().iter().any(|(alert, _)| alert.lab.id == id) {
                     bail!("no open incident has the id {id}; list prints them");
                 }
@@ -249,9 +250,7 @@ impl Desk {
         }
     }
 
-    /// What the broker retains.
-    async fn read_board(&mut self) -> anyhow::Result<Board> {
-        let mut board = Board::new(self.root.clone());
+    async fn accepted(&mut self) -> anyhow::Result<()> {
         let accepted = timeout(PATIENCE, async {
             while let Some(incoming) = self.incoming.recv().await {
                 if let Incoming::Connected(_) = incoming {
@@ -263,10 +262,21 @@ impl Desk {
         if !accepted.await.unwrap_or(false) {
             bail!("no connection to the broker");
         }
-        let end = Instant::now() + LONGEST;
+        Ok(())
+    }
+
+    /// What the broker retains.
+    async fn read_board(&mut self) -> anyhow::Result<Board> {
+        let mut board = Board::new(self.root.clone());
+        let end = Instant::now() + PATIENCE;
         loop {
-            let next = timeout_at(end.min(Instant::now() + QUIET), self.incoming.recv()).await;
-            match next {
+            let quiet = Instant::now() + QUIET;
+            let until = if board.is_watched() {
+                end.min(quiet)
+            } else {
+                end
+            };
+            match timeout_at(until, self.incoming.recv()).await {
                 Ok(Some(Incoming::Message(message))) => {
                     if let Err(error) = board.read(&message) {
                         eprintln!("{}: {error}", harmless(&message.topic));
@@ -274,9 +284,14 @@ impl Desk {
                 }
                 Ok(Some(Incoming::Connected(_))) => {}
                 Ok(Some(Incoming::Disconnected { reason })) => bail!("connection lost: {reason}"),
-                Ok(None) | Err(_) => return Ok(board),
+                Ok(None) | Err(_) if board.is_watched() || board.mutes().next().is_some() => break,
+                Ok(None) | Err(_) if !board.open().is_empty() => break,
+                Ok(None) | Err(_) => bail!(
+                    "the broker has sent nothing of a notifier: none has watched since it was started, or it is too slow"
+                ),
             }
         }
+        Ok(board)
     }
 
     /// Publishes, and waits until it comes back.

@@ -1,6 +1,12 @@
 //! What staff does from a terminal, and what running and restarted notifiers make of it; the command channel.
 
-use std::process::{Command, Output};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
 
 use labwatch_contract::alert::Alert;
 use serde_json::json;
@@ -70,6 +76,66 @@ fn an_incident_is_listed_acknowledged_and_its_acknowledgement_told_by_every_noti
         "{}",
         listed(&broker)
     );
+}
+
+/// A broker that accepts one client at once, and answers its SUBSCRIBE after `wait` with these retained messages.
+fn slow_broker(wait: Duration, retained: Vec<(&'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut buffer = [0; 1024];
+        let _connect = client.read(&mut buffer).unwrap();
+        client.write_all(&[0x20, 2, 0, 0]).unwrap();
+        let _subscribe = client.read(&mut buffer).unwrap();
+        let [high, low] = [buffer[2], buffer[3]];
+        thread::sleep(wait);
+        client.write_all(&[0x90, 3, high, low, 0]).unwrap();
+        for (topic, payload) in retained {
+            let length = 2 + topic.len() + payload.len();
+            let length = [length % 128 + 128, length / 128].map(|byte| u8::try_from(byte).unwrap());
+            let topic_length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+            let publish = [
+                &[0x31][..],
+                &length,
+                &topic_length,
+                topic.as_bytes(),
+                &payload,
+            ];
+            client.write_all(&publish.concat()).unwrap();
+        }
+        while client.read(&mut buffer).is_ok_and(|read| read > 0) {}
+    });
+    url
+}
+
+#[test]
+fn a_broker_that_is_slow_is_waited_for_and_nothing_at_all_is_no_good_news() {
+    let alert = |id: &str| {
+        let at = "2026-11-22T09:40:00Z";
+        let alert = json!({
+            "@timestamp": at, "event": {"action": "opened", "severity": "warning"},
+            "rule": {"id": "usb-storage", "name": "USB storage connected"}, "message": "a stick",
+            "lab": {"id": id, "object": "x", "count": 1, "first": at, "last": at},
+        });
+        serde_json::to_vec(&alert).unwrap()
+    };
+    let list = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_labwatch-notifier"));
+        command.args(["list", "--broker", url]).output().unwrap()
+    };
+    let retained = vec![
+        ("lab/alerts/watching", alert("watching")),
+        ("lab/alerts/one", alert("one")),
+    ];
+    let told = list(&slow_broker(Duration::from_millis(1500), retained));
+    assert!(told.status.success(), "{told:?}");
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("a stick"), "{told}");
+    let told = list(&slow_broker(Duration::ZERO, Vec::new()));
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("sent nothing of a notifier"), "{told}");
 }
 
 #[test]
