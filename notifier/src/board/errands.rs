@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use labwatch_contract::{alert::SeenRun, time::Timestamp};
+use labwatch_contract::{
+    alert::{Mute, SeenRun},
+    time::Timestamp,
+};
 use labwatch_link::{QoS, session::Message};
 use serde::Serialize;
 
@@ -99,13 +102,23 @@ impl Board {
         messages
     }
 
-    fn clear(&self, id: &str) -> [Message; 2] {
+    fn clear(&self, id: &str) -> Vec<Message> {
+        if self.mutes.contains_key(id) {
+            // It was renewed since.
+            return Vec::new();
+        }
         let topic = self.topic(id);
-        [empty(&topic), empty(&format!("{topic}/ack"))]
+        vec![empty(&topic), empty(&format!("{topic}/ack"))]
     }
 
     fn sweep(&mut self, now: Duration, at: Timestamp) {
-        self.mutes.retain(|_, mute| at < mute.lab.until);
+        let is_over = |_: &String, mute: &mut Mute| mute.lab.until <= at;
+        let over: Vec<String> = self
+            .mutes
+            .extract_if(.., is_over)
+            .map(|(id, _)| id)
+            .collect();
+        self.waiting.extend(over.into_iter().map(Errand::TakeDown));
         let over: Vec<String> = self
             .posts
             .iter()

@@ -3,6 +3,7 @@
 use labwatch_contract::{
     alert::{Alert, AlertAck, AlertAction, MUTE_PREFIX, Mute, WATCHING, Watching},
     text::harmless,
+    time::Timestamp,
     topic::Topic,
 };
 
@@ -96,16 +97,33 @@ impl Board {
             return Ok(());
         }
         let mute: Mute = serde_json::from_slice(payload)?;
-        if self.mutes.len() < MAX_MUTES || self.mutes.contains_key(&id) {
-            tracing::info!(
-                "{} is not shown until {}, says {}",
-                harmless(&mute.lab.target),
-                mute.lab.until,
-                harmless(&mute.user.name)
-            );
-            self.mutes.insert(id, mute);
+        tracing::info!(
+            "{} is not shown until {}, says {}",
+            harmless(&mute.lab.target),
+            mute.lab.until,
+            harmless(&mute.user.name)
+        );
+        let now = mute.timestamp;
+        self.mutes.insert(id, mute);
+        if self.mutes.len() > MAX_MUTES {
+            self.drop_mute(now);
         }
         Ok(())
+    }
+
+    /// Of too many mutes the one that ends first goes; what is over by `now` is no loss.
+    fn drop_mute(&mut self, now: Timestamp) {
+        let first = self.mutes.iter().min_by_key(|(_, mute)| mute.lab.until);
+        let Some(id) = first.map(|(id, _)| id.clone()) else {
+            return;
+        };
+        if let Some(mute) = self.mutes.remove(&id).filter(|mute| now < mute.lab.until) {
+            tracing::warn!(
+                "more than {MAX_MUTES} mutes: that of {} until {} no longer counts here",
+                harmless(&mute.lab.target),
+                mute.lab.until
+            );
+        }
     }
 
     fn saw_mark(&mut self, payload: &[u8]) -> Result<(), Unreadable> {

@@ -229,6 +229,53 @@ fn a_muted_pc_or_rule_is_not_shown_until_then_and_posted_all_the_same() {
     }
 }
 
+fn mute(name: &str, until: i64) -> Message {
+    let mute = json!({
+        "@timestamp": at(0), "user": {"name": "Kim"}, "lab": {"target": "usb-storage", "until": at(until)},
+    });
+    message_of(&format!("lab/alerts/mute-{name}"), &mute).unwrap()
+}
+
+#[test]
+fn of_too_many_mutes_those_that_end_first_make_room() {
+    let mut board = board();
+    for number in 0..100 {
+        board
+            .read(&retained(&mute(&format!("over-{number}"), -5)))
+            .unwrap();
+    }
+    board.read(&live(&mute("x", 10))).unwrap();
+    assert_eq!(board.admit(&alert(9), seconds(1)), Admission::Muted);
+    assert_eq!(board.mutes().count(), MAX_MUTES);
+}
+
+#[test]
+fn a_mute_that_is_over_is_taken_down_and_one_that_was_renewed_is_not() {
+    let mut board = board();
+    board.read(&retained(&mute("over", -5))).unwrap();
+    board.read(&retained(&mute("x", 10))).unwrap();
+    let taken = published(&mut board, 60);
+    let topics: Vec<_> = taken.iter().map(|one| one.topic.as_str()).collect();
+    assert_eq!(topics, ["lab/alerts/mute-over", "lab/alerts/mute-over/ack"]);
+    assert!(taken.iter().all(|one| one.payload.is_empty() && one.retain));
+
+    let mut board = self::board();
+    board.admit(&alert(0), seconds(59));
+    for _ in 0..30 {
+        // What is to be posted comes first, so that the rest waits.
+        board.waiting.push_back(Errand::PutUp("gone".into()));
+    }
+    board.read(&retained(&mute("x", -5))).unwrap();
+    let _ = board.settle(seconds(60));
+    board.handle_timeout(seconds(60), at(0), Vec::new);
+    board.read(&live(&mute("x", 10))).unwrap();
+    assert!(
+        published(&mut board, 61)
+            .iter()
+            .all(|one| !one.payload.is_empty())
+    );
+}
+
 #[test]
 fn a_broker_that_has_forgotten_gets_the_board_again() {
     let mut board = board();
