@@ -3,7 +3,7 @@
 //! A post that waits is written as it is by then, so a flapping incident costs one message. Every [`SWEEP`] what is over is
 //! taken down.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use labwatch_contract::{
@@ -13,13 +13,15 @@ use labwatch_contract::{
 use labwatch_link::{QoS, session::Message};
 use serde::Serialize;
 
-use super::Board;
+use super::{Board, MAX_POSTS};
 
 /// How long a resolved incident stays up, and any other.
 const KEEP_RESOLVED: Duration = Duration::from_secs(600);
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// How often it is looked for what is to be taken down.
 pub(super) const SWEEP: Duration = Duration::from_secs(60);
+/// Most that waits for the broker: each incident once, and as many to take down.
+const MAX_WAITING: usize = 2 * MAX_POSTS;
 /// How often a notifier says that it watches.
 const MARK: Duration = Duration::from_secs(30);
 
@@ -81,8 +83,26 @@ impl Board {
         let post = self.posts.get_mut(&id);
         // A post that waits is written as it is by then.
         if post.is_some_and(|post| !std::mem::replace(&mut post.waiting, true)) {
-            self.waiting.push_back(Errand::PutUp(id));
+            self.queue(Errand::PutUp(id));
         }
+    }
+
+    /// Bounded: what is not on the board any more needs no post, and then the oldest is not taken down.
+    fn queue(&mut self, errand: Errand) {
+        if self.waiting.len() >= MAX_WAITING {
+            let mut seen = HashSet::new();
+            let posts = &self.posts;
+            self.waiting.retain(|errand| match errand {
+                Errand::PutUp(id) => posts.contains_key(id) && seen.insert(id.clone()),
+                Errand::TakeDown(_) => true,
+            });
+            let is_down = |errand: &Errand| matches!(errand, Errand::TakeDown(_));
+            let oldest = self.waiting.iter().position(is_down);
+            if let Some(index) = oldest.filter(|_| self.waiting.len() >= MAX_WAITING) {
+                self.waiting.remove(index);
+            }
+        }
+        self.waiting.push_back(errand);
     }
 
     fn write(&mut self, id: &str) -> Vec<Message> {
@@ -118,7 +138,9 @@ impl Board {
             .extract_if(.., is_over)
             .map(|(id, _)| id)
             .collect();
-        self.waiting.extend(over.into_iter().map(Errand::TakeDown));
+        for id in over {
+            self.queue(Errand::TakeDown(id));
+        }
         let over: Vec<String> = self
             .posts
             .iter()
@@ -130,7 +152,7 @@ impl Board {
             .collect();
         for id in over {
             self.posts.remove(&id);
-            self.waiting.push_back(Errand::TakeDown(id));
+            self.queue(Errand::TakeDown(id));
         }
     }
 }

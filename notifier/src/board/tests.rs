@@ -330,6 +330,35 @@ fn a_storm_of_incidents_is_posted_at_a_bounded_rate() {
 }
 
 #[test]
+fn what_waits_for_the_broker_is_bounded_and_the_newest_incidents_are_posted() {
+    let mut board = board();
+    board.disconnected();
+    let incident = |number: u64| {
+        let mut alert = alert(0);
+        alert.timestamp = at(i64::try_from(number).unwrap());
+        alert.lab.id = format!("incident-{number}");
+        alert
+    };
+    for number in 0..7_000 {
+        board.admit(&incident(number), seconds(10));
+    }
+    assert!(
+        board.waiting.len() <= 2 * MAX_POSTS,
+        "{}",
+        board.waiting.len()
+    );
+    board.connected(seconds(20));
+    let mut last = false;
+    for second in 20..1000 {
+        let posted = board.handle_timeout(seconds(second), at(0), Vec::new);
+        last |= posted
+            .iter()
+            .any(|one| one.topic.ends_with("incident-6999"));
+    }
+    assert!(last && board.waiting.is_empty());
+}
+
+#[test]
 fn a_notifier_says_that_it_watches_and_when_it_stops() {
     let mut board = board();
     let _ = board.settle(seconds(2));
