@@ -21,4 +21,6 @@ mod policy;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod staff;
