@@ -7,7 +7,7 @@ mod policy;
 
 use std::{
     env,
-    io::{IsTerminal as _, stdout},
+    io::{self, IsTerminal as _, stdout},
     net::IpAddr,
     pin::pin,
     time::Duration,
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use self::{alarm::Alarm, beats::Beats};
+use self::{alarm::Alarm, beats::Beats, policy::PolicyFile};
 use crate::{
     board::{Admission, Board},
     command::{Command, command},
@@ -34,7 +34,7 @@ use crate::{
     inbox::Inbox,
     incidents::{Incidents, Notice},
     line::Style,
-    policy::source::{LOOK_EVERY, Source},
+    policy::source::{Look, Source},
     prober::{Asker, Probed, prober},
     rules::Finding,
     settings::{self, Settings},
@@ -97,11 +97,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         desktop,
         command,
     };
-    watch.prepare(settings.expect, settings.policy);
+    let (looks, looked) = mpsc::channel(1);
+    watch
+        .prepare(settings.expect, settings.policy, looks)
+        .context("the thread that looks at the policy cannot start")?;
     let sources = Sources {
         incoming,
         probed,
         seen,
+        looked,
     };
     let result = watch.follow(sources, &mut tasks, &stop).await;
     watch.last_word();
@@ -116,6 +120,7 @@ struct Sources {
     incoming: mpsc::Receiver<Incoming>,
     probed: mpsc::Receiver<Probed>,
     seen: mpsc::Receiver<String>,
+    looked: mpsc::Receiver<Look>,
 }
 
 fn session_settings(settings: &Settings) -> SessionSettings {
@@ -148,8 +153,7 @@ struct Watch {
     inbox: Inbox,
     incidents: Incidents,
     board: Board,
-    /// The policy file, and when it is looked at again.
-    policy: Option<(Source, Duration)>,
+    policy: Option<PolicyFile>,
     /// Heartbeats that have not been read yet.
     beats: Beats,
     publisher: Publisher,
@@ -162,14 +166,21 @@ struct Watch {
 }
 
 impl Watch {
-    /// Who is expected, and the policy to begin with.
-    fn prepare(&mut self, expected: Vec<IpAddr>, policy: Option<(Source, Policy)>) {
+    /// Who is expected, and the policy to begin with, whose file is looked at from now on.
+    fn prepare(
+        &mut self,
+        expected: Vec<IpAddr>,
+        policy: Option<(Source, Policy)>,
+        looks: mpsc::Sender<Look>,
+    ) -> io::Result<()> {
         let now = self.now();
         self.inbox.expect(expected, now);
         if let Some((source, policy)) = policy {
-            self.policy = Some((source, now + LOOK_EVERY));
+            self.policy = Some(PolicyFile::new(now));
             self.set_policy(policy);
+            source.follow(looks)?;
         }
+        Ok(())
     }
 
     /// Takes what comes and tells what is due, until `stop` or until a task fails.
@@ -196,6 +207,7 @@ impl Watch {
                 },
                 Some(incident) = sources.seen.recv() => self.seen(&incident),
                 () = alarm.rings() => self.wake(sources.incoming.len() > INCOMING / 2),
+                Some(look) = sources.looked.recv() => self.looked(look),
                 Some(ended) = tasks.join_next() => ended.context("a task failed")??,
                 () = &mut closed, if no_popups => {
                     bail!("stdout is closed and there are no pop-ups: nobody can be told");
@@ -210,7 +222,7 @@ impl Watch {
             self.incidents.poll_timeout(),
             self.inbox.silence.poll_timeout(),
             self.board.poll_timeout(),
-            self.policy.as_ref().map(|(_, look)| *look),
+            self.policy.as_ref().and_then(PolicyFile::due),
             self.beats.poll_timeout(),
         ];
         times.into_iter().flatten().min()
@@ -268,7 +280,7 @@ impl Watch {
     fn wake(&mut self, behind: bool) {
         self.read_beats();
         let (at, now) = (at(), self.now());
-        self.look(at, now);
+        self.miss_look(at, now);
         if behind {
             self.inbox.silence.paused(now);
         }

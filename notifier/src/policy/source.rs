@@ -1,22 +1,27 @@
 //! The policy file on the disk: read once at the start, and again whenever it or its file of seats has changed.
 //!
-//! A look is one `stat` for each file; the caller looks once a second, which notices also what replaces the file (an editor's rename) or
-//! lies on a network share, where the kernel gives no notice. A file that is wrong or gone changes nothing: the reason is given
+//! A look is one `stat` for each file, once a second, which notices also what replaces the file (an editor's rename) or
+//! lies on a network share, where the kernel gives no notice. A share that hangs holds up the thread that looks and nobody else. A file that is wrong or gone changes nothing: the reason is given
 //! once, and the old policy stays.
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, SystemTime},
 };
 
 use labwatch_contract::policy::Policy;
+use tokio::sync::mpsc;
 
 use super::file::{self, MAX_TEXT};
 
-/// How often [`Source::look`] is to be called.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a look has found: nothing new, the new policy, or why the old one stays.
+pub type Look = Option<Result<Policy, String>>;
 
 /// Where the policy comes from.
 #[derive(Debug, Clone)]
@@ -56,8 +61,26 @@ impl Source {
         Ok((source, policy))
     }
 
-    /// Looks again: `None` when nothing has changed, else the new policy, or why the old one stays.
-    pub fn look(&mut self) -> Option<Result<Policy, String>> {
+    /// Looks once a second, on a thread of its own, until nobody listens.
+    ///
+    /// # Errors
+    /// The thread cannot start.
+    pub fn follow(mut self, looks: mpsc::Sender<Look>) -> io::Result<()> {
+        let look = move || {
+            loop {
+                thread::sleep(LOOK_EVERY);
+                if looks.blocking_send(self.look()).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("policy".into())
+            .spawn(look)
+            .map(drop)
+    }
+
+    fn look(&mut self) -> Look {
         let same = self
             .seen
             .iter()

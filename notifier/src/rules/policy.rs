@@ -19,6 +19,18 @@ pub(crate) fn refused(why: &str, at: Timestamp) -> Finding {
     Finding::of_the_lab(REFUSED, Severity::Technical, OBJECT, text, at)
 }
 
+/// Whoever looks at the file gets no answer: it lies on a network share that hangs.
+pub(crate) fn unreachable(at: Timestamp) -> Finding {
+    let text = "policy file out of reach, the old one stays in force: no answer for 10 s";
+    Finding::of_the_lab(REFUSED, Severity::Technical, OBJECT, text.into(), at)
+}
+
+/// It answers again and has not changed.
+pub(crate) fn reached(at: Timestamp) -> Finding {
+    let text = "policy file within reach again, it is in force";
+    Finding::of_the_lab(IN_FORCE, Severity::Info, OBJECT, text.into(), at)
+}
+
 /// The file was changed and counts from now on.
 pub(crate) fn in_force(exam: &str, at: Timestamp) -> Finding {
     let exam = match exam {

@@ -1,4 +1,4 @@
-//! The policy file while the notifier runs: looked at, taken or refused, and published.
+//! The policy file while the notifier runs: what its thread finds is taken or refused, and published.
 
 use std::time::Duration;
 
@@ -6,17 +6,42 @@ use labwatch_contract::{policy::Policy, time::Timestamp, topic::Topic};
 use tracing::{info, warn};
 
 use super::{Watch, at};
-use crate::{board::message_of, policy::source::LOOK_EVERY, rules};
+use crate::{board::message_of, policy::source::Look, rules};
+
+/// A look that takes longer does not come back soon.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The policy file, and by when its thread must have looked again.
+pub(super) struct PolicyFile {
+    /// Since the start; `None` once it was said that it has not.
+    due: Option<Duration>,
+}
+
+impl PolicyFile {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            due: Some(now + PATIENCE),
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due
+    }
+}
 
 impl Watch {
-    /// Looks whether the policy file has changed, when that is due.
-    pub(super) fn look(&mut self, at: Timestamp, now: Duration) {
-        let due = self.policy.as_mut().filter(|(_, look)| *look <= now);
-        let Some((source, look)) = due else {
+    /// What a look at the policy file has found.
+    pub(super) fn looked(&mut self, look: Look) {
+        let (at, now) = (at(), self.now());
+        let Some(file) = &mut self.policy else {
             return;
         };
-        *look = now + LOOK_EVERY;
-        let finding = match source.look() {
+        let was_away = file.due.replace(now + PATIENCE).is_none();
+        let finding = match look {
+            None if was_away => {
+                info!("the policy file is within reach again");
+                rules::policy::reached(at)
+            }
             None => return,
             Some(Ok(policy)) => {
                 info!("the policy has changed and is in force");
@@ -30,6 +55,18 @@ impl Watch {
             }
         };
         let findings = self.inbox.dress_all([finding], at);
+        self.file(findings, now);
+    }
+
+    /// Says so when the thread that looks has not come back in time.
+    pub(super) fn miss_look(&mut self, at: Timestamp, now: Duration) {
+        let overdue = |file: &&mut PolicyFile| file.due.is_some_and(|due| due <= now);
+        let Some(file) = self.policy.as_mut().filter(overdue) else {
+            return;
+        };
+        file.due = None;
+        warn!("the policy file is out of reach, the old policy stays");
+        let findings = self.inbox.dress_all([rules::policy::unreachable(at)], at);
         self.file(findings, now);
     }
 

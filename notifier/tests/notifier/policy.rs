@@ -53,6 +53,32 @@ fn it_is_published_without_students_for_agents_and_a_change_takes_effect_at_once
 }
 
 #[test]
+fn a_policy_file_that_hangs_holds_nobody_up_and_is_said() {
+    let (Some(broker), true) = (Broker::start(), have(&["mkfifo"])) else {
+        return;
+    };
+    let room = tempfile::tempdir().unwrap();
+    let path = room.path().join("policy.toml");
+    // The witness of the start sends no heartbeats.
+    let quiet = "[severity]\nagent-frozen = \"off\"\nagent-unreachable = \"off\"\n";
+    fs::write(&path, format!("exam = \"one\"\n{quiet}")).unwrap();
+    let policy = path.to_str().unwrap();
+    let mut notifier = Notifier::start(&broker, &["--desktop", "off", "--policy", policy]);
+    fs::remove_file(&path).unwrap();
+    // Whoever opens it waits for a writer, as at a share whose server is gone.
+    let made = Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    notifier.line("policy file out of reach, the old one stays in force");
+    let stick = lab::device(PC33, "device-connected", "Stick", &["storage"]);
+    broker.publish("lab/192.168.0.133/usb", &stick);
+    notifier.line("usb device connected");
+    fs::write(&path, format!("exam = \"two\"\n{quiet}")).unwrap();
+    notifier.line("changed policy in force: two");
+    notifier.running.signal("TERM");
+    assert_eq!(notifier.running.end().code(), Some(0));
+}
+
+#[test]
 fn a_check_tells_every_mistake_with_its_line() {
     let room = tempfile::tempdir().unwrap();
     let path = room.path().join("policy.toml");
