@@ -233,6 +233,24 @@ fn a_pc_that_is_heard_again_is_told_with_how_long_it_was_silent() {
 }
 
 #[test]
+fn a_pc_that_answers_now_and_then_is_told_ten_seconds_after_its_last_heartbeat() {
+    for phase in 0..20 {
+        let mut room = Room::of(&[PC33]);
+        room.pass(f64::from(phase) / 10.0);
+        let began = room.now;
+        for step in 0..30 {
+            room.set(0, false, step % 3 == 0);
+            room.pass(1.0);
+        }
+        let told = room.take();
+        assert_eq!(told.len(), 1, "{told:?}");
+        let after = told[0].0 - began;
+        // Not sooner: a cable that is out for 3 s looks the same for 9 s.
+        assert!(after <= seconds(10.5), "{after:?}");
+    }
+}
+
+#[test]
 fn heartbeats_that_go_on_without_the_agents_connection_hide_nothing() {
     for (frozen_for, phase) in [(0.0, 0), (7.5, 0), (7.5, 7)] {
         let mut room = Room::of(&[PC33]);
