@@ -437,6 +437,22 @@ fn who_never_answered_makes_room_for_who_does() {
 }
 
 #[test]
+fn an_attempt_that_reports_name_no_more_is_over_and_one_that_goes_on_is_not() {
+    for (peer, graded) in [("192.168.9.9", false), (PC34, true)] {
+        let mut lab = Lab::new();
+        lab.online(PC33);
+        lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+        for number in 0..5 {
+            let report = lab::numbered(&lab::report(PC33, peer, 900, 0), 50 + number);
+            assert_eq!(lab.hear(40, PC33, "net", &report), None);
+        }
+        let report = lab::numbered(&lab::report(PC33, PC34, 900, 900), 60);
+        let answered = lab.hear(40, PC33, "net", &report);
+        assert_eq!(answered.is_some(), graded, "{peer}");
+    }
+}
+
+#[test]
 fn whoever_is_tried_in_a_scan_is_named_and_what_comes_of_it_is_graded() {
     let mut lab = Lab::new();
     lab.online(PC33);
