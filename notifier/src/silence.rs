@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Heartbeats come every 2 s; the broker drops a connection after 7.5 s without a packet. Invariants: a PC that is
-//! back within 3 s is not mentioned, so a PC whose answers come and go is judged 10 s after its last heartbeat; a verdict rests on what was seen (connection closed, no heartbeat, echo or
-//! no echo), never on what it may mean; three or more that fall silent together are one finding. While our own
+//! back within 3 s is not mentioned, so one whose answers come and go is judged 10 s after its last heartbeat; a
+//! verdict rests on what was seen (connection closed, no heartbeat, echo or no echo), never on what it may mean; only
+//! an `online` makes up for a closed connection; three or more that fall silent together are one finding. While our own
 //! connection to the broker is broken nobody is judged. At most 4,096 PCs are remembered; what an unknown one sends
 //! is ignored until its status comes. What its statuses themselves say is in `presence`.
 //!

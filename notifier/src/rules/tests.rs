@@ -10,6 +10,7 @@ use crate::lab::{self, PC33, PC34};
 mod contacts;
 mod courses;
 mod exam;
+mod grades;
 mod identity;
 mod network;
 mod rig;
@@ -125,6 +126,7 @@ fn every_rule_has_a_scenario() {
         include_str!("tests/contacts.rs"),
         include_str!("tests/courses.rs"),
         include_str!("tests/exam.rs"),
+        include_str!("tests/grades.rs"),
         include_str!("tests/identity.rs"),
         include_str!("tests/network.rs"),
         include_str!("tests/usb.rs"),

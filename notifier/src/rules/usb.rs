@@ -1,8 +1,9 @@
 //! Rules on topic `usb`: devices and volumes that come and go.
 //!
 //! A device is judged by what it can do. Storage that also types keys is the mark of a keystroke injector and
-//! gravest; one that types and is a network card, a phone or Bluetooth does more than a keyboard should. Pointers and hubs are good to know. What was there at the start is told, never an alarm; hubs are
-//! part of any PC and not told then.
+//! gravest; one that types and is a network card, a phone or Bluetooth does more than a keyboard should. Pointers and
+//! hubs are good to know. What was there at the start is told, never an alarm by itself ([`brought`] says what is one
+//! when the exam begins); hubs are part of any PC and not told then.
 
 use std::collections::BTreeSet;
 

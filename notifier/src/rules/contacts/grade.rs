@@ -127,13 +127,13 @@ impl Conversations {
     /// What was not told until this PC sent something, which a report says now.
     fn sent(&mut self, peers: &[PeerTotals]) -> Vec<(Rule, Finding, String)> {
         let mut found = Vec::new();
-        for totals in peers.iter().filter(|totals| totals.sent_packets > 0) {
+        for totals in peers.iter().filter(|totals| said(totals).0 > 0) {
             let open = self.open.get_mut(&totals.ip.to_canonical());
             if let Some(open) = open
                 && std::mem::take(&mut open.until_sent)
             {
                 // What was answered as well is told as an exchange.
-                let told = (totals.received_packets == 0)
+                let told = (said(totals).1 == 0)
                     .then(|| (open.finding.rule, open.finding.clone(), sums(totals)));
                 found.extend(told);
             }
@@ -142,13 +142,20 @@ impl Conversations {
     }
 }
 
-/// Whether programs at both ends said something. Packets alone do not tell: a refusal is an answer as well.
+/// Whether programs at both ends said something.
 fn is_exchange(totals: &PeerTotals) -> bool {
-    let sent = totals.sent_payload_bytes.unwrap_or(totals.sent_packets);
-    let received = totals
-        .received_payload_bytes
-        .unwrap_or(totals.received_packets);
+    let (sent, received) = said(totals);
     sent > 0 && received > 0
+}
+
+/// What a program here said, and one there. Packets tell it only where nothing better was counted: a refusal is one as well.
+fn said(totals: &PeerTotals) -> (u64, u64) {
+    let sent = totals.sent_payload_bytes;
+    let received = totals.received_payload_bytes;
+    (
+        sent.unwrap_or(totals.sent_packets),
+        received.unwrap_or(totals.received_packets),
+    )
 }
 
 impl Open {
