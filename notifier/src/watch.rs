@@ -65,22 +65,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     }
     let (command, runner) = settings.exec.clone().map(command).unzip();
     if let Some(runner) = runner {
-        let stop = stop.clone();
-        tasks.spawn(async {
-            runner.run(stop).await;
-            Ok(())
-        });
+        tasks.spawn(infallible(runner.run(stop.clone())));
     }
     let (asker, prober, probed) = prober();
-    tasks.spawn(async {
-        prober.run().await;
-        Ok(())
-    });
+    tasks.spawn(infallible(prober.run()));
     let (session, publisher, incoming) = session(session_settings(&settings), (), stop.clone());
-    tasks.spawn(async {
-        session.run().await;
-        Ok(())
-    });
+    tasks.spawn(infallible(session.run()));
     service::ready();
     let mut watch = Watch {
         start: Instant::now(),
@@ -113,6 +103,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     watch.finish().await;
     while tasks.join_next().await.is_some() {}
     result
+}
+
+async fn infallible(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
 }
 
 /// What the service listens to.
