@@ -103,13 +103,9 @@ impl Rules {
                 return Ok(vec![self.confirmed(&contact, peer, time)]);
             }
         }
-        if contact.opened
-            && let Some(other) = self.pcs.get_mut(&peer)
-        {
-            // Graded by the opener's reports from now on.
-            let conversations = &mut other.contacts.conversations;
-            conversations.forget(address, &finding.object);
-        }
+        // Whoever told first has the incident, which both ends' reports would grade alike.
+        let is_told = contact.opened && self.was_told_by(peer, address, &finding);
+        let confirmed = is_told.then(|| self.confirmed(&contact, peer, time));
         let Some(pc) = self.pcs.get_mut(&address) else {
             return Ok(vec![finding]);
         };
@@ -117,35 +113,43 @@ impl Rules {
             conversations,
             tried,
         } = &mut pc.contacts;
-        conversations.remember(peer, &finding);
+        if !is_told {
+            conversations.remember(peer, &finding);
+        }
         let scanned = contact.opened.then(|| tried.scans(peer, time)).flatten();
         Ok(vec![match scanned {
             Some(peers) => slow_scan(&peers).about(address, event),
-            None => finding,
+            None => confirmed.unwrap_or(finding),
         }])
     }
 
     /// Whether the agent of a PC has told the conversation with a peer that this finding is about.
-    fn was_told_by(&self, opener: IpAddr, peer: IpAddr, finding: &Finding) -> bool {
-        self.pcs.get(&opener).is_some_and(|opener| {
-            let conversations = &opener.contacts.conversations;
+    fn was_told_by(&self, teller: IpAddr, peer: IpAddr, finding: &Finding) -> bool {
+        self.pcs.get(&teller).is_some_and(|teller| {
+            let conversations = &teller.contacts.conversations;
             conversations.was_told(peer, &finding.object)
         })
     }
 
-    /// The other end's word on what a watched PC has opened: of that PC, and with the program that answers.
-    fn confirmed(&self, contact: &Contact<'_>, opener: IpAddr, time: Timestamp) -> Finding {
+    /// The other end's word on what a watched PC has told: of that PC, and with the program at this end.
+    fn confirmed(&self, contact: &Contact<'_>, teller: IpAddr, time: Timestamp) -> Finding {
         let verdict = self.verdict(contact);
-        let host = self.host(opener);
+        let host = self.host(teller);
         let Contact {
             network,
+            source,
             destination,
+            opened,
             ..
         } = *contact;
+        let (deed, other, by) = match opened {
+            true => ("was contacted by", source, "opened by"),
+            false => ("contacted", destination, "answered by"),
+        };
         let message = format!(
-            "{}: network accessed: contacted {} with {}{}, as that PC says; answered by {}",
+            "{}: network accessed: {deed} {} with {}{}, as that PC says; {by} {}",
             who(&host),
-            self.called(destination.ip.to_canonical()),
+            self.called(other.ip.to_canonical()),
             harmless(&network.transport),
             service(network, destination),
             program(contact.fields)

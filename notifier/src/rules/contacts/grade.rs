@@ -62,14 +62,6 @@ impl Conversations {
         open.is_some_and(|open| open.objects.iter().any(|told| told == object))
     }
 
-    /// Somebody else's reports grade this conversation.
-    pub(super) fn forget(&mut self, peer: IpAddr, object: &str) {
-        let open = self.open.get(&peer);
-        if open.is_some_and(|open| open.finding.object == object) {
-            self.open.remove(&peer);
-        }
-    }
-
     /// A conversation that is no finding yet; whether it is one as soon as this PC sends something.
     pub(super) fn remember_untold(&mut self, peer: IpAddr, finding: &Finding, until_sent: bool) {
         if self.open.len() >= MOST_PEERS && !self.open.contains_key(&peer) {

@@ -260,6 +260,35 @@ fn a_neighbour_is_not_allowed_by_a_name_it_can_claim() {
 }
 
 #[test]
+fn whichever_end_tells_first_both_make_one_incident() {
+    let mut lab = Lab::new();
+    lab.online(PC33);
+    lab.online(PC34);
+    let first = lab.contact(PC34, &lab::contact(PC34, 80)).unwrap();
+    let second = lab.contact(PC33, &lab::contact(PC33, 80)).unwrap();
+    assert_eq!(
+        (&first.host, &first.object, first.rule.subject),
+        (&second.host, &second.object, second.rule.subject)
+    );
+    assert!(
+        second.message.starts_with(
+            "192.168.0.134 (pc-34): network accessed: was contacted by 192.168.0.133 (pc-33) with tcp port 80 (http), \
+             as that PC says; opened by curl"
+        ),
+        "{}",
+        second.message
+    );
+    let report = lab::report(PC33, PC34, 1_234, 5_000);
+    assert_eq!(lab.hear(40, PC33, "net", &report), None);
+    let report = lab::report(PC34, PC33, 5_000, 1_234);
+    let graded = lab.hear(0, PC34, "net", &report).unwrap();
+    assert_eq!(
+        (graded.rule.id, &graded.host, &graded.object),
+        ("intranet-exchange", &first.host, &first.object)
+    );
+}
+
+#[test]
 fn what_only_the_other_end_says_is_told_of_the_pc_that_says_it() {
     let mut lab = Lab::with_policy("[[seats]]\nseat = \"A-08\"\nip = \"192.168.0.134\"\n");
     lab.online(PC33);
