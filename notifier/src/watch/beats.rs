@@ -1,7 +1,8 @@
 //! Heartbeats that wait to be read together: nearly all that comes in a quiet lab, and nothing in them is urgent.
 //!
-//! One after the other each would find the caches cold, and reading it would cost several times as much. They wait at
-//! most [`WAIT`], each with the moment it came, and whatever else comes is read after them, so the order stays.
+//! One after the other each would find the caches cold, and reading it would cost several times as much. So they wait, each with the
+//! moment it came, until one comes [`WAIT`] after the first; where none comes, the clock ends it after [`LONGEST_WAIT`]. Waking
+//! for the clock as well would cost as much again. Whatever else comes is read after them, so the order stays.
 //! Bounded: [`MOST`] wait.
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use labwatch_link::session::Message;
 
 /// A quarter of the time between two heartbeats of a PC, so its silence is judged as before.
 const WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const MOST: usize = 256;
 
 /// The heartbeats that wait, and when each came.
@@ -29,9 +31,15 @@ impl Beats {
         self.0.push((message, at, now));
     }
 
-    /// When [`Self::release`] wants to be called.
+    /// Whether the first has waited long enough.
+    pub(super) fn are_due(&self, now: Duration) -> bool {
+        let first = self.0.first();
+        first.is_some_and(|(_, _, came)| now >= *came + WAIT)
+    }
+
+    /// When [`Self::release`] wants to be called, though no further one comes.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        self.0.first().map(|(_, _, came)| *came + WAIT)
+        self.0.first().map(|(_, _, came)| *came + LONGEST_WAIT)
     }
 
     /// All that wait, the first to come first.
@@ -70,15 +78,18 @@ mod tests {
     }
 
     #[test]
-    fn heartbeats_wait_half_a_second_and_keep_their_order_and_moments() {
+    fn heartbeats_wait_for_one_half_a_second_later_and_keep_their_order_and_moments() {
         let at = Timestamp::from_unix_ms(0).unwrap();
         let mut beats = Beats::default();
         assert_eq!(beats.poll_timeout(), None);
+        assert!(!beats.are_due(Duration::MAX));
         for second in [1, 2] {
             let topic = format!("lab/10.0.0.{second}/health");
             beats.hold(message(&topic), at, Duration::from_secs(second));
         }
-        assert_eq!(beats.poll_timeout(), Some(Duration::from_millis(1500)));
+        assert_eq!(beats.poll_timeout(), Some(Duration::from_secs(2)));
+        let due = [1499, 1500].map(|ms| beats.are_due(Duration::from_millis(ms)));
+        assert_eq!(due, [false, true]);
         let read = beats.release().into_iter();
         let read: Vec<_> = read
             .map(|(beat, _, came)| (beat.topic, came.as_secs()))
