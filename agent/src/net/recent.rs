@@ -4,11 +4,18 @@
 //! caps what a collision could cost. Entries stand in a queue and are looked at in turn: one that was heard of since it came
 //! into the queue goes to its end, any other goes. So neither a full table nor the passing of time costs a walk over all
 //! entries: an insertion looks at [`MOST_LOOKED_AT`] at most, and each entry is looked at once in a time of silence. A
-//! [`Slot`] leads to an entry without hashing, and nowhere once the entry has gone.
+//! [`Slot`] leads to an entry without hashing, and nowhere once the entry has gone. Keys stand with their entries alone; the hash table
+//! holds but their places, so that a search touches little memory.
 
-use std::{collections::VecDeque, hash::Hash, hint::black_box, time::Duration};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher as _, Hash},
+    hint::black_box,
+    time::Duration,
+};
 
-use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 /// So many entries that were heard of lately are passed over before one of them has to go.
 const MOST_LOOKED_AT: usize = 64;
@@ -16,7 +23,9 @@ const MOST_LOOKED_AT: usize = 64;
 /// At most `capacity` values, each with the moment it was last heard of.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    slots: HashMap<K, Slot>,
+    hash: RandomState,
+    /// Of each entry, its index in `seats`.
+    places: HashTable<u32>,
     seats: Vec<Seat<K, V>>,
     free: Vec<u32>,
     /// Every entry once, and entries that have gone meanwhile.
@@ -52,10 +61,11 @@ struct Turn {
     since: Duration,
 }
 
-impl<K: Eq + Hash + Clone, V> Recent<K, V> {
+impl<K: Eq + Hash, V> Recent<K, V> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            slots: HashMap::default(),
+            hash: RandomState::default(),
+            places: HashTable::new(),
             seats: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
@@ -73,7 +83,7 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
     }
 
     pub(super) fn find(&self, key: &K) -> Option<Slot> {
-        self.slots.get(key).copied()
+        self.find_hashed(self.hash.hash_one(key), key)
     }
 
     /// The entry, unless it has gone.
@@ -106,15 +116,22 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
 
     /// Puts a value in; in a full table another one goes.
     pub(super) fn insert(&mut self, key: K, value: V, now: Duration) -> Slot {
-        let slot = self.find(&key).unwrap_or_else(|| {
-            if self.slots.len() >= self.capacity {
-                self.forget_one(|_| true);
+        let hash = self.hash.hash_one(&key);
+        let entry = Entry { value, last: now };
+        if let Some(slot) = self.find_hashed(hash, &key) {
+            if let Some(known) = self.at_mut(slot) {
+                *known = entry;
             }
-            self.take_seat(key.clone(), now)
-        });
-        if let Some(seat) = self.seats.get_mut(index(slot)) {
-            seat.taken = Some((key, Entry { value, last: now }));
+            return slot;
         }
+        if self.places.len() >= self.capacity {
+            self.forget_one(|_| true);
+        }
+        let slot = self.take_seat((key, entry));
+        let (seats, hasher) = (&self.seats, &self.hash);
+        let hash_of = |&at: &u32| key_at(seats, at).map_or(0, |key| hasher.hash_one(key));
+        self.places.insert_unique(hash, slot.at, hash_of);
+        self.queue_up(slot, now);
         slot
     }
 
@@ -126,8 +143,8 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         now: Duration,
         may_go: impl Fn(&V) -> bool,
     ) -> Option<Slot> {
-        let has_room = self.slots.len() < self.capacity
-            || self.slots.contains_key(&key)
+        let has_room = self.places.len() < self.capacity
+            || self.find(&key).is_some()
             || self.forget_one(may_go);
         has_room.then(|| self.insert(key, value, now))
     }
@@ -154,12 +171,12 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.places.is_empty()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut Entry<V>)> {
@@ -204,7 +221,14 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         }
     }
 
-    fn take_seat(&mut self, key: K, now: Duration) -> Slot {
+    fn find_hashed(&self, hash: u64, key: &K) -> Option<Slot> {
+        let is_its = |&at: &u32| key_at(&self.seats, at) == Some(key);
+        let at = *self.places.find(hash, is_its)?;
+        let generation = self.seats.get(usize::try_from(at).ok()?)?.generation;
+        Some(Slot { at, generation })
+    }
+
+    fn take_seat(&mut self, taken: (K, Entry<V>)) -> Slot {
         let at = self.free.pop().unwrap_or_else(|| {
             self.seats.push(Seat {
                 generation: 0,
@@ -215,20 +239,20 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         let mut slot = Slot { at, generation: 0 };
         if let Some(seat) = self.seats.get_mut(index(slot)) {
             seat.generation = seat.generation.wrapping_add(1).max(1);
+            seat.taken = Some(taken);
             slot.generation = seat.generation;
         }
-        self.slots.insert(key, slot);
-        self.queue_up(slot, now);
         slot
     }
 
     fn leave(&mut self, slot: Slot) {
-        if let Some((key, _)) = self
-            .seats
-            .get_mut(index(slot))
-            .and_then(|seat| seat.taken.take())
-        {
-            self.slots.remove(&key);
+        let Some(seat) = self.seats.get_mut(index(slot)) else {
+            return;
+        };
+        if let Some((key, _)) = seat.taken.take() {
+            let hash = self.hash.hash_one(&key);
+            let place = self.places.find_entry(hash, |&at| at == slot.at);
+            place.ok().map(hashbrown::hash_table::OccupiedEntry::remove);
             self.free.push(slot.at);
         }
     }
@@ -245,6 +269,11 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
             .map_or(since, |back| back.since.max(since));
         self.queue.push_back(Turn { slot, since });
     }
+}
+
+fn key_at<K, V>(seats: &[Seat<K, V>], at: u32) -> Option<&K> {
+    let seat = seats.get(usize::try_from(at).ok()?)?;
+    seat.taken.as_ref().map(|(key, _)| key)
 }
 
 fn index(slot: Slot) -> usize {
