@@ -9,7 +9,10 @@
 //! Whoever calls decides which packets are worth hearing. A packet that neither begins something nor belongs to
 //! something begun is passed over without allocation. Streams begin at their SYN, or without one at a segment that
 //! begins a hello or a request; they and Initial packets are kept only until the name is there or cannot come. What is kept is
-//! bounded: [`MOST_OPEN`] of each kind, [`stream::LONGEST`] bytes each, those longest silent go first.
+//! bounded: [`MOST_OPEN`] of each kind, [`stream::LONGEST`] bytes each, those longest silent go first. Of a SYN no more is
+//! kept than where its stream begins (`beginnings`): most connections say nothing worth hearing.
+
+mod beginnings;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,6 +21,7 @@ use std::{
 
 use labwatch_contract::{event::contact::NameSource, scope::protocol};
 
+use self::beginnings::Beginnings;
 use super::{
     Name, dns, http, quic,
     reader::Short,
@@ -48,6 +52,7 @@ pub struct Heard {
 /// Hears names in packets.
 #[derive(Debug)]
 pub struct Listener {
+    beginnings: Beginnings,
     openings: Recent<Path, Opening>,
     initials: Recent<Path, Box<quic::Initials>>,
     answers: Recent<Path, Answers>,
@@ -81,6 +86,7 @@ struct Answers {
 impl Default for Listener {
     fn default() -> Self {
         Self {
+            beginnings: Beginnings::new(),
             openings: Recent::new(MOST_OPEN),
             initials: Recent::new(MOST_OPEN),
             answers: Recent::new(MOST_OPEN),
@@ -126,35 +132,39 @@ impl Listener {
         }
     }
 
+    /// A SYN that comes again changes nothing, one of another connection begins anew.
     fn hear_opening(&mut self, packet: &Packet<'_>, path: Path, now: Duration) -> Option<Name> {
         if packet.tcp_flags.is_some_and(|flags| flags.opens()) {
-            self.open(packet, path, now);
+            self.beginnings.note(&path, packet.sequence);
         }
         if packet.payload.is_empty() {
             return None;
         }
-        let begins = tls::begins(packet.payload)
-            || path.destination.port() == HTTP && http::begins(packet.payload);
-        if self.openings.get(&path).is_none() && begins {
-            self.openings
-                .insert(path, Opening::at(packet.sequence), now);
-        }
-        let entry = self.openings.get_mut(&path)?;
-        entry.last = now;
-        let read = entry.value.hear(packet, path.destination.port());
+        let port = path.destination.port();
+        let noted = self.beginnings.get(&path);
+        let known = self.openings.get_mut(&path);
+        let read = match known.filter(|entry| noted.is_none_or(|first| first == entry.value.first))
+        {
+            Some(entry) => {
+                entry.last = now;
+                entry.value.hear(packet, port)
+            }
+            None => {
+                let begins =
+                    tls::begins(packet.payload) || port == HTTP && http::begins(packet.payload);
+                let mut opening = Opening::at(noted.or(begins.then_some(packet.sequence))?);
+                let read = opening.hear(packet, port);
+                if read.is_err() {
+                    self.openings.insert(path, opening, now);
+                }
+                read
+            }
+        };
         if read.is_ok() {
+            self.beginnings.forget(&path);
             self.openings.remove(&path);
         }
         read.ok().flatten()
-    }
-
-    /// A SYN that comes again changes nothing, one of another connection begins anew.
-    fn open(&mut self, packet: &Packet<'_>, path: Path, now: Duration) {
-        let first = packet.sequence;
-        let known = self.openings.get(&path);
-        if known.is_none_or(|opening| opening.first != first) {
-            self.openings.insert(path, Opening::at(first), now);
-        }
     }
 
     fn hear_initials(&mut self, packet: &Packet<'_>, path: Path, now: Duration) -> Option<Name> {
