@@ -1,7 +1,8 @@
 //! Who opened what: flows by their 5-tuple, and the conversations that they belong to.
 //!
 //! A conversation is (opener, peer, transport, service port); it is new again after [`IDLE`] without a packet. A hundred connections of
-//! a browser to one server are one conversation and a hundred flows; a 5-tuple used again begins anew at its SYN.
+//! a browser to one server are one conversation and a hundred flows; a 5-tuple used again begins anew at its SYN. One that comes again,
+//! or is taken in as an opening and then counted, is known by its sequence number.
 //! The opener is told by TCP's SYN. Without one (the agent came later) the better-known port is the service; UDP is
 //! judged like that only as long as the agent may have missed its beginning, later whoever sent first has opened it.
 //! Both tables are bounded and forget what was longest silent; a packet of the past (the frames that are counted come later than
@@ -85,6 +86,8 @@ pub(super) struct Flow {
     pub(super) direction: Direction,
     pub(super) scope: Scope,
     packets_before: u8,
+    /// Sequence number of the SYN that opened it.
+    first: Option<u32>,
     conversation: Slot,
     /// Of its peer, in the table of sums.
     pub(super) peer: Slot,
@@ -222,7 +225,7 @@ impl Conversations {
     fn flow(&mut self, seen: &Sighting, networks: &Networks, now: Duration) -> (Slot, Flow, bool) {
         if seen.icmp_type.is_some() {
             // An error notice and a ping between the same two are not of one scope.
-            let flow = Flow::new(opener_of_icmp(seen), networks.scope(&seen.contact()));
+            let flow = Flow::new(opener_of_icmp(seen), networks.scope(&seen.contact()), None);
             return (Slot::default(), flow, false);
         }
         let key = FiveTuple::new(seen);
@@ -231,9 +234,11 @@ impl Conversations {
             _ => self.flows.find(&key),
         };
         let opens = seen.tcp_flags.is_some_and(|flags| flags.opens());
+        let first = opens.then_some(seen.sequence);
+        let opened = |flow: &Flow| flow.first == first && flow.direction == from_sender(seen);
         if let Some(slot) = slot
             && let Some(known) = self.flows.at_mut(slot)
-            && !opens
+            && (!opens || opened(&known.value))
             && (seen.tcp_flags.is_some() || now.saturating_sub(known.last) < IDLE)
         {
             known.go_on(1, now);
@@ -241,7 +246,8 @@ impl Conversations {
             return (slot, known.value, true);
         }
         let all_seen = now >= self.all_seen_from;
-        let flow = Flow::new(opener(seen, all_seen), networks.scope(&seen.contact()));
+        let scope = networks.scope(&seen.contact());
+        let flow = Flow::new(opener(seen, all_seen), scope, first);
         let slot = self.flows.insert(key, flow, now);
         self.newest = Some((key, slot));
         (slot, flow, false)
@@ -311,11 +317,12 @@ impl Entry<Talk> {
 }
 
 impl Flow {
-    fn new(direction: Direction, scope: Scope) -> Self {
+    fn new(direction: Direction, scope: Scope, first: Option<u32>) -> Self {
         Self {
             direction,
             scope,
             packets_before: 0,
+            first,
             conversation: Slot::default(),
             peer: Slot::default(),
         }

@@ -27,6 +27,8 @@ pub(super) struct Sighting {
     pub(super) ports: Option<(u16, u16)>,
     /// TCP's flags.
     pub(super) tcp_flags: Option<TcpFlags>,
+    /// TCP's sequence number, of a packet that opens.
+    pub(super) sequence: u32,
     /// ICMP's type.
     pub(super) icmp_type: Option<u8>,
 }
@@ -66,6 +68,7 @@ impl Sighting {
             protocol: packet.protocol,
             ports,
             tcp_flags: packet.tcp_flags,
+            sequence: packet.sequence,
             icmp_type: packet.icmp_type,
         }
     }

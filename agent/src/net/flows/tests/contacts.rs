@@ -169,6 +169,26 @@ fn a_tuple_used_again_in_the_other_direction_is_another_conversation() {
 }
 
 #[test]
+fn a_syn_that_comes_again_begins_no_other_flow() {
+    let Flows {
+        own,
+        conversations,
+        networks,
+        ..
+    } = &mut Lab::new().flows;
+    let before = [7, 7, 8].map(|sequence| {
+        let syn = Packet {
+            sequence,
+            ..tcp("192.168.0.7:40000", "192.168.0.8:80", SYN)
+        };
+        let seen = Sighting::new(&syn, own);
+        let belonging = conversations.handle(&seen, networks, Duration::ZERO);
+        belonging.packets_before
+    });
+    assert_eq!(before, [0, 1, 0]);
+}
+
+#[test]
 fn pings_are_told_and_error_notices_are_not() {
     let mut lab = Lab::new();
     assert_eq!(lab.told(0, icmp(NEIGHBOUR, OWN, 3)), []);
