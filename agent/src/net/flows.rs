@@ -59,7 +59,7 @@ use super::{
     Moment,
     names::{Listener, Name, Names},
     packet::{Content, Frame, Packet},
-    recent::Recent,
+    recent::{Recent, Slot},
     surroundings::{Interface, Surroundings, files::TimeServer},
 };
 
@@ -231,7 +231,7 @@ impl Flows {
         }
     }
 
-    /// Returns where further packets like it go, if they need not be looked at.
+    /// Returns where further packets of its flow go in this second, if they need not be looked at.
     fn handle_packet(
         &mut self,
         packet: &Packet<'_>,
@@ -270,7 +270,8 @@ impl Flows {
             peer,
             sent: seen.sent,
         };
-        (!discovery::may_ask(&seen)).then_some(goal)
+        // Where the table of peers is full each packet looks for a place.
+        (!discovery::has_service(&seen) && peer != Slot::default()).then_some(goal)
     }
 
     /// Takes in the answer to [`Output::FindOwner`].

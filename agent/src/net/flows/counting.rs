@@ -13,7 +13,7 @@ use labwatch_contract::{event::contact::Direction, scope::Scope};
 
 use super::{
     Flows,
-    beaten::{Goal, Places, Size},
+    beaten::{Course, Goal, Places, Size, Sum},
     totals::Share,
 };
 use crate::net::{
@@ -28,6 +28,7 @@ pub(super) const TOGETHER: usize = 32;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) plain: Plain,
+    pub(super) course: Course,
     pub(super) places: Places,
     pub(super) size: Size,
     pub(super) at: Moment,
@@ -70,12 +71,14 @@ impl Counting<'_> {
             len: captured.len,
             payload: plain.payload_len,
         };
-        if self.flows.goes_on_at_once(&plain.ends, size, now) {
+        let course = Course::of(plain.ends);
+        if self.flows.goes_on_at_once(&plain.ends, course, size, now) {
             return;
         }
-        let places = self.flows.beaten.places(&plain.ends);
+        let places = self.flows.beaten.places(&course);
         self.flows.waiting.push(Waiting {
             plain,
+            course,
             places,
             size,
             at: now,
@@ -93,7 +96,7 @@ impl Flows {
             self.beaten.reach_for(one.places);
         }
         for one in &waiting {
-            if let Some(goal) = self.beaten.to_walk(&one.plain.ends, one.places) {
+            if let Some(goal) = self.beaten.to_walk(&one.course, one.places) {
                 self.conversations.reach_for(goal.flow);
                 self.totals.reach_for(goal.peer);
             }
@@ -112,7 +115,7 @@ impl Flows {
         if !self.goes_on(waiting)
             && let Some(goal) = self.handle_packet(&plain.packet(), size.len, interface, *at)
         {
-            self.beaten.keep(plain.ends, goal);
+            self.beaten.keep(waiting.course, waiting.places, goal);
         }
     }
 
@@ -125,11 +128,11 @@ impl Flows {
         }
     }
 
-    /// Counts a packet of one of the two flows before it. It overtakes those that wait: they are of other flows, and of no sum
+    /// Counts a packet of the flow of the one before it. It overtakes those that wait: they are of other flows, and of no sum
     /// it is asked in which order it was made.
     #[inline]
-    fn goes_on_at_once(&mut self, ends: &Ends, size: Size, now: Moment) -> bool {
-        !self.may_be_answer(ends) && self.beaten.add_to_newest(ends, size, now.uptime)
+    fn goes_on_at_once(&mut self, ends: &Ends, course: Course, size: Size, now: Moment) -> bool {
+        !self.may_be_answer(ends) && self.beaten.add_to_newest(course, size, now.uptime)
     }
 
     #[inline]
@@ -140,17 +143,20 @@ impl Flows {
     /// Counts a packet that is but one more of its flow; false, and nothing is counted, where there may be more to it.
     #[inline]
     fn goes_on(&mut self, waiting: &Waiting) -> bool {
-        let (ends, size, now) = (&waiting.plain.ends, waiting.size, waiting.at.uptime);
-        let place = self.beaten.find(ends, waiting.places);
+        let Waiting { course, size, .. } = *waiting;
+        let place = self.beaten.find(&course, waiting.places);
         place
-            .filter(|_| !self.may_be_answer(ends))
+            .filter(|_| !self.may_be_answer(&waiting.plain.ends))
             .is_some_and(|place| {
-                self.beaten.add(place, size, now) || self.goes_on_to(place, ends, size, now)
+                let now = waiting.at.uptime;
+                self.beaten.add(place, course, size, now) || self.goes_on_to(place, waiting)
             })
     }
 
-    fn goes_on_to(&mut self, place: usize, ends: &Ends, size: Size, now: Duration) -> bool {
-        let Some(Goal { flow, peer, sent }) = self.beaten.goal(place) else {
+    fn goes_on_to(&mut self, place: usize, waiting: &Waiting) -> bool {
+        let Waiting { course, size, .. } = waiting;
+        let (ends, now) = (&waiting.plain.ends, waiting.at.uptime);
+        let Some(Goal { flow, peer, sent }) = self.beaten.goal(place, course) else {
             return false;
         };
         let Some(flow) = self.conversations.go_on(flow, 1, now) else {
@@ -181,19 +187,27 @@ impl Flows {
     /// Brings what has been summed up on the way to where it belongs. Their first packet has noted scope and port.
     pub(super) fn settle(&mut self) {
         self.beaten.settle(|load| {
-            let Goal { flow, peer, sent } = load.goal;
-            self.conversations.go_on(flow, load.packets, load.last);
-            let share = Share {
-                sent,
-                packets: load.packets.into(),
-                bytes: load.bytes,
-                payload: load.payload,
-                scope: None,
-                service_port: None,
-            };
-            self.totals
-                .add_to_known_or_overflow(peer, &share, load.last);
+            let packets = load.sent.packets.saturating_add(load.received.packets);
+            self.conversations.go_on(load.flow, packets, load.last);
+            for (sent, sum) in [(true, load.sent), (false, load.received)] {
+                if sum != Sum::default() {
+                    let share = share(sent, sum);
+                    self.totals
+                        .add_to_known_or_overflow(load.peer, &share, load.last);
+                }
+            }
         });
+    }
+}
+
+fn share(sent: bool, sum: Sum) -> Share {
+    Share {
+        sent,
+        packets: sum.packets.into(),
+        bytes: sum.bytes.into(),
+        payload: sum.payload.into(),
+        scope: None,
+        service_port: None,
     }
 }
 

@@ -116,9 +116,14 @@ impl Discovery {
 }
 
 /// Whether a packet may be a question to everybody.
-pub(super) fn may_ask(seen: &Sighting) -> bool {
+fn may_ask(seen: &Sighting) -> bool {
+    seen.sent && has_service(seen)
+}
+
+/// Whether the peer's port is one on which everybody is asked.
+pub(super) fn has_service(seen: &Sighting) -> bool {
     let is_of_service = seen.ports.is_some_and(|(_, peer)| SERVICES.contains(&peer));
-    is_of_service && seen.sent && seen.protocol == protocol::UDP
+    is_of_service && seen.protocol == protocol::UDP
 }
 
 fn is_group(ip: IpAddr, networks: &Networks) -> bool {

@@ -30,7 +30,7 @@ pub struct Plain {
 }
 
 /// Who sends to whom, in the order of the packet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ends {
     /// Source, then destination.
     addresses: u64,
@@ -133,6 +133,22 @@ impl Ends {
     #[must_use]
     pub fn is_udp(&self) -> bool {
         self.ports >> 32 == u64::from(protocol::UDP)
+    }
+
+    /// The same whoever of the two sends, and whether the packet goes the other way round.
+    #[must_use]
+    #[inline]
+    pub fn either_way(self) -> (Self, bool) {
+        let (protocol, ports) = (self.ports >> 32, self.ports & u64::from(u32::MAX));
+        let back = Self {
+            addresses: self.addresses.rotate_left(32),
+            ports: protocol << 32 | ports >> 16 | ports << 16 & 0xffff_0000,
+        };
+        if back < self {
+            (back, true)
+        } else {
+            (self, false)
+        }
     }
 
     /// Of the sender.

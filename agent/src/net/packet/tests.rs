@@ -312,4 +312,25 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn a_packet_and_its_answer_have_the_same_ends_either_way(
+        addresses: [[u8; 4]; 2], ports: [[u8; 2]; 2], tcp: bool,
+    ) {
+        let ends = |from: usize, to: usize| {
+            let protocol = if tcp { 6 } else { 17 };
+            let head = [0x45, 0, 0, 40, 0, 0, 0, 0, 64, protocol, 0, 0];
+            let both = [addresses[from], addresses[to]].concat();
+            let rest = [&ports[from][..], &ports[to], &[0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]].concat();
+            let bytes = [&head[..], &both, &rest].concat();
+            let captured = Captured { link: LinkType::RawIp, bytes: &bytes, len: 40 };
+            Plain::read(&captured).unwrap().ends
+        };
+        let (there, back) = (ends(0, 1), ends(1, 0));
+        let (one, is_turned) = there.either_way();
+        let (other, is_turned_back) = back.either_way();
+        prop_assert_eq!(one, other);
+        prop_assert_eq!(is_turned == is_turned_back, there == back);
+        prop_assert_eq!(one == there, !is_turned || there == back);
+    }
 }
