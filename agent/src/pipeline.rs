@@ -12,8 +12,9 @@
 //! agent says `no-journal` and journals in memory, bounded, until there is room. The pipeline ends when all
 //! sensors have; what was not sent by then is sent by the next start.
 
+mod journalling;
+
 use std::{
-    io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
@@ -26,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use labwatch_contract::{
     ack::Ack,
-    event::{Action, Fields, Host, LabFields, Occurrence, Place},
+    event::{Action, Fields, Host, LabFields, Occurrence},
     health::HEARTBEAT_SECONDS,
     status::{JournalRange, Reason},
     topic::{Leaf, Root, Topic},
@@ -40,27 +41,19 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{debug, error, info, warn};
-use uuid::Uuid;
 
 use crate::{
     degraded::Degraded,
     health::{Meter, Own},
     identity,
-    journal::{Journal, Past, ReadError},
+    journal::{Journal, Past},
     outbox::{Confirmed, Demand, Loss, Outbox, Transmit},
     policy::Standing,
     presence::{self, Hello},
     retention::Bounds,
-    sealer::{SealError, Sealed, Sealer, uptime_at},
+    sealer::{Sealer, uptime_at},
     syncer::Syncer,
 };
-
-/// How soon a journal that could not be written is tried again.
-const REOPEN_AFTER: Duration = Duration::from_secs(5);
-/// How often what the recorder confirmed is remembered at most.
-const REMEMBER_EVERY: Duration = Duration::from_secs(5);
-/// Word for a journal that cannot be written.
-const NO_JOURNAL: &str = "no-journal";
 
 /// What the pipeline is made of.
 pub(crate) struct Parts {
@@ -207,92 +200,6 @@ impl Pipeline {
         }
     }
 
-    /// Keeps `last` of the present journal up to date for the next `online`.
-    fn tell(&self, place: Place) {
-        self.journals.send_modify(|journals| {
-            let present = journals.last_mut();
-            if let Some(present) = present.filter(|range| range.journal == place.journal) {
-                present.last = place.sequence;
-            }
-        });
-    }
-
-    /// Appends an event to the journal; where the disk does not take it, it becomes the first in memory.
-    fn append(&mut self, sealed: Sealed) -> Result<Sealed, SealError> {
-        let Err(error) = self.journal.append(&sealed.payload, identity::now()) else {
-            if let Some(file) = self.journal.file() {
-                self.syncer.appended(file);
-            }
-            return Ok(sealed);
-        };
-        let name = self.journal.next_name();
-        let sealed = self.sealer.seal_again(&sealed, name)?;
-        self.lose_journal(&error, name);
-        self.outbox.handle_begun(name);
-        self.journals.send_replace(self.outbox.journals());
-        // Memory takes everything.
-        let _ = self.journal.append(&sealed.payload, identity::now());
-        Ok(sealed)
-    }
-
-    /// Begins a new journal, on the disk if it can be.
-    fn begin_journal(&mut self) {
-        let name = self.journal.next_name();
-        match self.journal.begin(name, identity::now()) {
-            Ok(()) => {
-                info!("journal {name} begun");
-                self.parts.degraded.note(NO_JOURNAL, None);
-            }
-            Err(error) => self.lose_journal(&error, name),
-        }
-        self.begun(name);
-        self.tidy();
-    }
-
-    fn begun(&mut self, name: Uuid) {
-        self.sealer.begin(name);
-        self.outbox.handle_begun(name);
-        self.journals.send_replace(self.outbox.journals());
-    }
-
-    /// Goes on in memory.
-    fn lose_journal(&mut self, error: &io::Error, name: Uuid) {
-        self.journal.begin_in_memory(name);
-        self.reopen_at = Instant::now() + REOPEN_AFTER;
-        self.parts.degraded.note(NO_JOURNAL, Some(error));
-    }
-
-    /// Takes away what is beyond the bounds, and remembers what the recorder has confirmed.
-    fn tidy(&mut self) {
-        let outbox = &self.outbox;
-        let is_finished = |journal| outbox.is_finished(journal);
-        let surplus = self.journal.surplus(identity::now(), is_finished);
-        for journal in &surplus {
-            if let Err(error) = self.journal.drop_journal(*journal) {
-                warn!("journal {journal} cannot be removed: {error}");
-            }
-            self.outbox.handle_dropped(*journal);
-        }
-        if !surplus.is_empty() {
-            self.journals.send_replace(self.outbox.journals());
-        }
-        if Instant::now() >= self.remember_at {
-            self.remember();
-        }
-    }
-
-    fn remember(&mut self) {
-        self.remember_at = Instant::now() + REMEMBER_EVERY;
-        let confirmed = self.outbox.confirmed();
-        if confirmed == self.remembered {
-            return;
-        }
-        match self.journal.remember(&confirmed) {
-            Ok(()) => self.remembered = confirmed,
-            Err(error) => debug!("what the recorder has confirmed is not remembered: {error}"),
-        }
-    }
-
     fn meet_demands(&mut self, publisher: &Publisher) {
         while let Some(demand) = self.outbox.poll_demand() {
             match demand {
@@ -318,22 +225,6 @@ impl Pipeline {
             qos: QoS::AtLeastOnce,
             retain: false,
         })
-    }
-
-    fn read_back(&mut self, journal: Uuid, sequence: u64) -> Option<(Leaf, Bytes)> {
-        match self.journal.read(journal, sequence) {
-            Ok(event) => return Some(event),
-            Err(ReadError::Damaged { next }) => {
-                warn!("journal {journal} is damaged at event {sequence}");
-                self.outbox.handle_damage(journal, sequence, next);
-            }
-            Err(ReadError::Disk(error)) => {
-                warn!("journal {journal} cannot be read: {error}");
-                let now = self.uptime();
-                self.outbox.handle_unreadable(journal, sequence, now);
-            }
-        }
-        None
     }
 
     fn topic(&self, leaf: Leaf) -> String {

@@ -39,6 +39,21 @@ pub struct Occurrence {
 }
 
 impl Occurrence {
+    /// What an interval has brought; it is told at its end.
+    #[must_use]
+    pub fn of_interval(interval: Interval, action: Action, lab: LabFields) -> Self {
+        let fields = Fields {
+            interval: Some(interval),
+            lab,
+            ..Fields::default()
+        };
+        Self {
+            time: interval.end,
+            action,
+            fields,
+        }
+    }
+
     /// The topic it goes to: the action's, and for a burst that of its scope. `None` for an unknown action.
     #[must_use]
     pub fn leaf(&self) -> Option<Leaf> {

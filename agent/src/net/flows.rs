@@ -19,6 +19,7 @@ mod counting;
 mod discovery;
 mod hearing;
 mod interval;
+mod opener;
 mod protocols;
 mod rates;
 mod sighting;

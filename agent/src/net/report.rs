@@ -8,7 +8,7 @@
 use labwatch_contract::{
     MAX_PAYLOAD,
     event::{
-        Action, Fields, Interval, LabFields, Occurrence,
+        Action, Interval, LabFields, Occurrence,
         report::{InterfaceTotals, PeerTotals},
     },
     time::Timestamp,
@@ -72,17 +72,7 @@ pub fn occurrences(traffic: Traffic) -> Vec<Occurrence> {
             reason: reason.clone().filter(|_| is_first),
             ..LabFields::default()
         };
-        let interval = Some(Interval { start, end });
-        let fields = Fields {
-            interval,
-            lab,
-            ..Fields::default()
-        };
-        Occurrence {
-            time: end,
-            action: Action::TrafficReport,
-            fields,
-        }
+        Occurrence::of_interval(Interval { start, end }, Action::TrafficReport, lab)
     };
     numbered.map(occurrence).collect()
 }

@@ -4,25 +4,31 @@
 //! [`NAME_WAIT`] for the name of the peer; then it goes without. What the conversation itself says (TLS, QUIC, HTTP) is
 //! better than what is known of the address: where that may still come, it is waited for up to [`OWN_NAME_WAIT`]. More than
 //! [`BURST`] within [`WINDOW`] are not told one by one, but summed until the window is over. One address serves many names: each
-//! that a conversation says is told once an interval, with a limit of its own, so that no flood of peers hides a name. Before an event goes its scope is
-//! looked at again: what has turned out to be infrastructure meanwhile (the broker, the agent's own connection to one whose address is not known yet) is dropped.
+//! that a conversation says is told once an interval, with a limit of its own, so that no flood of peers hides a name. Before an
+//! event goes its scope is looked at again: what has turned out to be infrastructure meanwhile (the broker, the agent's own
+//! connection to one whose address is not known yet) is dropped.
 
 mod limiter;
+mod pending;
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use labwatch_contract::{
     event::{
-        Action, Fields, LabFields, Occurrence,
-        contact::{Attribution, Direction, Endpoint, Network, Process},
+        Occurrence,
+        contact::{Attribution, Process},
     },
-    scope::{Contact, Networks, Scope},
+    scope::{Networks, Scope},
 };
 
-pub use self::limiter::{BURST, WINDOW};
+pub(super) use self::pending::Opening;
+pub use self::{
+    limiter::{BURST, WINDOW},
+    pending::ALREADY_OPEN,
+};
 
-use self::limiter::Limiter;
-use super::{conversations::Conversation, protocols};
+use self::{limiter::Limiter, pending::Pending};
+use super::conversations::Conversation;
 use crate::net::{
     Moment,
     names::{Name, Names},
@@ -68,39 +74,6 @@ pub struct Found {
 /// A question about a conversation, to be answered with the same number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
-
-/// A new conversation, before it is told.
-#[derive(Debug, Clone)]
-pub(super) struct Opening {
-    pub(super) conversation: Conversation,
-    pub(super) direction: Direction,
-    pub(super) scope: Scope,
-    pub(super) contact: Contact,
-    /// The opener's port.
-    pub(super) source_port: Option<u16>,
-    /// Its first packets are seen and may say the peer's name.
-    pub(super) may_say_name: bool,
-    /// It was open before its first packet was seen.
-    pub(super) already_open: bool,
-}
-
-/// `lab.reason` of a conversation whose beginning was not seen.
-pub const ALREADY_OPEN: &str = "already open when first seen";
-
-impl Opening {
-    pub(super) fn peer(&self) -> IpAddr {
-        self.contact.peer
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    opening: Opening,
-    since: Moment,
-    owner: Option<Owner>,
-    /// What the conversation itself says.
-    own_name: Option<Name>,
-}
 
 /// A conversation without an event of its own whose program is asked for.
 #[derive(Debug)]
@@ -332,110 +305,5 @@ impl Announcements {
             .into_iter()
             .filter_map(Limiter::due);
         pending.chain(sums).min()
-    }
-}
-
-impl Pending {
-    fn due(&self, names: &Names) -> Duration {
-        let since = self.since.uptime;
-        let for_program = match self.owner {
-            Some(_) => since,
-            None => since + PROGRAM_WAIT,
-        };
-        let is_told_by_name = self.opening.scope == Scope::Internet
-            && self.owner != Some(Owner::Agent)
-            && self.own_name.is_none();
-        if !is_told_by_name {
-            for_program
-        } else if names.get(self.opening.peer()).is_none() {
-            since + NAME_WAIT
-        } else if self.opening.may_say_name {
-            since + OWN_NAME_WAIT
-        } else {
-            for_program
-        }
-    }
-
-    fn into_occurrence(self, names: &Names, networks: &Networks) -> Option<Occurrence> {
-        let Self {
-            opening,
-            since,
-            owner,
-            own_name,
-        } = self;
-        let is_infrastructure = networks.scope(&opening.contact) == Scope::Infrastructure;
-        let is_agents = owner == Some(Owner::Agent) && opening.direction == Direction::Egress;
-        if is_infrastructure || is_agents {
-            return None;
-        }
-        let (action, is_internet) = match opening.scope {
-            Scope::Internet => (Action::InternetAccess, true),
-            _ => (Action::IntranetAccess, false),
-        };
-        let name = own_name.as_ref().or_else(|| names.get(opening.peer()));
-        let found = match owner {
-            Some(Owner::Program(found)) => Some(found),
-            _ => None,
-        };
-        let attribution = found
-            .as_ref()
-            .map_or(Attribution::None, |found| found.attribution);
-        let of_owner = found.as_ref().and_then(|found| found.reason);
-        let of_beginning = opening.already_open.then_some(ALREADY_OPEN);
-        let reasons: Vec<_> = of_beginning.into_iter().chain(of_owner).collect();
-        let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-        let process = found.map(|found| found.process);
-        let name_source = name.map(|name| name.source);
-        let lab = LabFields {
-            scope: Some(opening.scope),
-            attribution: Some(attribution),
-            reason,
-            name_source: name_source
-                .or(is_internet.then_some(labwatch_contract::event::contact::NameSource::None)),
-            ..LabFields::default()
-        };
-        let fields = opening.fields(name.map(|name| name.domain.clone()));
-        Some(Occurrence {
-            time: since.time,
-            action,
-            fields: Fields {
-                process: process.filter(|process| *process != Process::default()),
-                lab,
-                ..fields
-            },
-        })
-    }
-}
-
-impl Opening {
-    fn fields(&self, peer_name: Option<String>) -> Fields {
-        let Conversation {
-            source,
-            destination,
-            protocol,
-            service_port,
-        } = self.conversation;
-        let (source_name, destination_name) = match self.direction {
-            Direction::Ingress => (peer_name, None),
-            _ => (None, peer_name),
-        };
-        Fields {
-            source: Some(Endpoint {
-                ip: source,
-                port: self.source_port,
-                domain: source_name,
-            }),
-            destination: Some(Endpoint {
-                ip: destination,
-                port: service_port,
-                domain: destination_name,
-            }),
-            network: Some(Network {
-                transport: protocols::transport(protocol),
-                direction: self.direction,
-                protocol: service_port.and_then(protocols::service).map(str::to_owned),
-            }),
-            ..Fields::default()
-        }
     }
 }

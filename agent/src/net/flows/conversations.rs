@@ -1,12 +1,10 @@
 //! Who opened what: flows by their 5-tuple, and the conversations that they belong to.
 //!
-//! A conversation is (opener, peer, transport, service port); it is new again after [`IDLE`] without a packet. A hundred connections of
-//! a browser to one server are one conversation and a hundred flows; a 5-tuple used again begins anew at its SYN. One that comes again,
-//! or is taken in as an opening and then counted, is known by its sequence number.
-//! The opener is told by TCP's SYN. Without one (the agent came later) the better-known port is the service; UDP is
-//! judged like that only as long as the agent may have missed its beginning, later whoever sent first has opened it.
-//! Both tables are bounded and forget what was longest silent; a packet of the past (the frames that are counted come later than
-//! those that open) makes nothing older. A packet of a known flow costs one search at most: the flow knows the places of its
+//! A conversation is (opener, peer, transport, service port); it is new again after [`IDLE`] without a packet. A hundred
+//! connections of a browser to one server are one conversation and a hundred flows; a 5-tuple used again begins anew at its
+//! SYN. One that comes again, or is taken in as an opening and then counted, is known by its sequence number. Both tables
+//! are bounded and forget what was longest silent; a packet of the past (the frames that are counted come later than those
+//! that open) makes nothing older. A packet of a known flow costs one search at most: the flow knows the places of its
 //! conversation and its peer, and the flow of the packet before is tried first.
 
 use std::{
@@ -17,10 +15,13 @@ use std::{
 
 use labwatch_contract::{
     event::contact::Direction,
-    scope::{Networks, Scope, protocol},
+    scope::{Networks, Scope},
 };
 
-use super::sighting::Sighting;
+use super::{
+    opener::{from_sender, opener, opener_of_icmp},
+    sighting::Sighting,
+};
 use crate::net::recent::{Entry, Recent, Slot};
 
 /// A conversation is new again after so long without a packet.
@@ -31,10 +32,6 @@ pub(super) const CONNECTION: Duration = Duration::from_secs(15 * 60);
 
 const MOST_FLOWS: usize = 16_384;
 const MOST_CONVERSATIONS: usize = 8_192;
-
-/// Linux takes ports of clients from here upwards (`ip_local_port_range`).
-const FIRST_EPHEMERAL: u16 = 32_768;
-const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// A conversation: `source` opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -390,59 +387,4 @@ fn service_port(seen: &Sighting, direction: Direction) -> Option<u16> {
     let egress = direction == Direction::Egress;
     seen.ports
         .map(|(own, peer)| if egress { peer } else { own })
-}
-
-fn from_sender(seen: &Sighting) -> Direction {
-    if seen.sent {
-        Direction::Egress
-    } else {
-        Direction::Ingress
-    }
-}
-
-fn from_receiver(seen: &Sighting) -> Direction {
-    if seen.sent {
-        Direction::Ingress
-    } else {
-        Direction::Egress
-    }
-}
-
-/// Replies (echo, timestamp, mask; RFC 792, 4443) belong to the one who asked.
-fn opener_of_icmp(seen: &Sighting) -> Direction {
-    match (seen.protocol, seen.icmp_type) {
-        (protocol::ICMP, Some(0 | 14 | 16 | 18)) | (protocol::ICMPV6, Some(129)) => {
-            from_receiver(seen)
-        }
-        _ => from_sender(seen),
-    }
-}
-
-fn opener(seen: &Sighting, all_seen: bool) -> Direction {
-    match seen.tcp_flags {
-        Some(flags) if flags.opens() => from_sender(seen),
-        Some(flags) if flags.accepts() => from_receiver(seen),
-        Some(_) => by_ports(seen).unwrap_or_else(|| by_lower_port(seen)),
-        None if all_seen => from_sender(seen),
-        None => by_ports(seen).unwrap_or_else(|| from_sender(seen)),
-    }
-}
-
-/// Where exactly one end has a port that clients do not get, the other end is the client.
-fn by_ports(seen: &Sighting) -> Option<Direction> {
-    let (own, peer) = seen.ports?;
-    let told_by = |limit: u16| match (own < limit, peer < limit) {
-        (false, true) => Some(Direction::Egress),
-        (true, false) => Some(Direction::Ingress),
-        _ => None,
-    };
-    told_by(FIRST_UNPRIVILEGED).or_else(|| told_by(FIRST_EPHEMERAL))
-}
-
-fn by_lower_port(seen: &Sighting) -> Direction {
-    match seen.ports {
-        Some((own, peer)) if peer < own => Direction::Egress,
-        Some((own, peer)) if own < peer => Direction::Ingress,
-        _ => from_sender(seen),
-    }
 }

@@ -3,9 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use labwatch_contract::{
-    event::{Action, Fields, Interval, LabFields, Occurrence, contact::Burst},
+    event::{Action, Interval, LabFields, Occurrence, contact::Burst},
     scope::Scope,
-    time::Timestamp,
 };
 
 use super::Opening;
@@ -82,27 +81,21 @@ impl Limiter {
     pub(super) fn take_sum(&mut self, scope: Scope, now: Moment) -> Option<Occurrence> {
         self.due().filter(|&due| due <= now.uptime)?;
         let Sum { since, burst } = self.sum.take()?;
-        Some(burst_occurrence(scope, burst, since.time, now.time))
+        let interval = Interval {
+            start: since.time,
+            end: now.time,
+        };
+        Some(burst_occurrence(scope, burst, interval))
     }
 }
 
-fn burst_occurrence(scope: Scope, burst: Burst, start: Timestamp, end: Timestamp) -> Occurrence {
+fn burst_occurrence(scope: Scope, burst: Burst, interval: Interval) -> Occurrence {
     let lab = LabFields {
         scope: Some(scope),
         burst: Some(burst),
         ..LabFields::default()
     };
-    let interval = Some(Interval { start, end });
-    let fields = Fields {
-        interval,
-        lab,
-        ..Fields::default()
-    };
-    Occurrence {
-        time: end,
-        action: Action::ConversationBurst,
-        fields,
-    }
+    Occurrence::of_interval(interval, Action::ConversationBurst, lab)
 }
 
 fn list<T: PartialEq>(listed: &mut Vec<T>, value: T, most: usize) {

@@ -31,20 +31,9 @@ fn an_internet_peer_is_told_once_an_interval_by_name_or_after_two_seconds() {
     lab.flows
         .handle_name(ip(SERVER), "www.example".into(), at(40_200));
     let told = lab.outputs();
-    assert_eq!(
-        told[0]
-            .fields
-            .destination
-            .as_ref()
-            .unwrap()
-            .domain
-            .as_deref(),
-        Some("www.example")
-    );
-    assert_eq!(
-        (told[0].time, told[0].fields.lab.name_source),
-        (at(40_100).time, Some(NameSource::Reverse))
-    );
+    let by_look_up = (Some("www.example"), Some(NameSource::Reverse));
+    assert_eq!(domain(&told[0]), by_look_up);
+    assert_eq!(told[0].time, at(40_100).time);
     assert_eq!(lab.looked_up.len(), 1, "asked once only");
 }
 
@@ -60,17 +49,8 @@ fn a_name_heard_in_a_dns_answer_is_used_at_once() {
         },
     );
     let told = lab.told(2, tcp("192.168.0.7:40001", "203.0.113.5:22", SYN));
-    assert_eq!(
-        told[0]
-            .fields
-            .destination
-            .as_ref()
-            .unwrap()
-            .domain
-            .as_deref(),
-        Some("www.example")
-    );
-    assert_eq!(told[0].fields.lab.name_source, Some(NameSource::Dns));
+    let from_dns = (Some("www.example"), Some(NameSource::Dns));
+    assert_eq!(domain(&told[0]), from_dns);
     let peers = lab.report(3).lab.peers.unwrap();
     let names: HashMap<_, _> = peers
         .iter()
