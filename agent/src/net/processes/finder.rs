@@ -125,22 +125,43 @@ impl Finder {
             .iter()
             .map(|question| (*question, self.locate(question)))
             .collect();
-        let wanted = located.iter().filter_map(|(_, location)| match location {
-            Location::Open(wanted, _) => Some(*wanted),
-            Location::Closed(_) | Location::Nobody => None,
-        });
-        let wanted: Vec<Wanted> = wanted.collect();
         let holders = match waiting.first() {
-            Some(eldest) if !wanted.is_empty() => {
-                self.holders.find(&wanted, eldest.asked + PROGRAM_WAIT)
-            }
-            _ => HashMap::new(),
+            Some(eldest) => self.seek(&located, eldest.asked + PROGRAM_WAIT),
+            None => HashMap::new(),
         };
         for (question, location) in located {
             let answer = self.conclude(question, location, &holders);
             answers.extend(answer.map(|owner| (question.ticket, owner)));
         }
         answers
+    }
+
+    /// The processes of the sockets that exist, by inode; given up where none of them exists any more.
+    fn seek(&mut self, located: &[(Question, Location)], until: Duration) -> HashMap<u64, u32> {
+        let open = located
+            .iter()
+            .filter_map(|(question, location)| match location {
+                Location::Open(wanted, attribution) => Some((question, *wanted, *attribution)),
+                Location::Closed(_) | Location::Nobody => None,
+            });
+        let open: Vec<_> = open.collect();
+        let wanted: Vec<Wanted> = open.iter().map(|(_, wanted, _)| *wanted).collect();
+        if wanted.is_empty() {
+            return HashMap::new();
+        }
+        let diag = &mut self.diag;
+        let mut is_there = |question: &Question, wanted: Wanted| match diag {
+            Some(diag) => find(diag, &question.socket)
+                .is_some_and(|entry| u64::from(entry.inode) == wanted.inode),
+            None => true,
+        };
+        self.holders.find(&wanted, until, || {
+            // What stands in a table of another namespace is not asked for again.
+            let mut open = open.iter();
+            open.any(|&(question, wanted, attribution)| {
+                attribution != Attribution::Exact || is_there(question, wanted)
+            })
+        })
     }
 
     fn locate(&mut self, question: &Question) -> Location {

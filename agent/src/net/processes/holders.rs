@@ -1,8 +1,9 @@
 //! Which process holds a socket, and what `/proc` says about it (proc(5)).
 //!
 //! A socket's inode is sought among the open files of processes: first where the last ones were found, then among the
-//! processes of the socket's user, the youngest first, then among all others. Of several that share a socket by inheritance the
-//! eldest is its program. Every search ends at its deadline: how many files a user opens is for the user to choose.
+//! processes of the socket's user, the youngest first, then among all others; not any longer than the socket is open. Of
+//! several that share a socket by inheritance the eldest is its program. Every search ends at its deadline: how many files
+//! a user opens is for the user to choose.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -26,6 +27,8 @@ const MOST_PROCESSES: usize = 32_768;
 const MOST_NAMESPACES: usize = 16;
 /// Of the parents that may have opened a socket.
 const MOST_PARENTS: usize = 8;
+/// After so many processes it is asked whether the search still makes sense: about as dear as one of them.
+const BETWEEN_CHECKS: usize = 16;
 /// The first process; it hands sockets to the services that it starts.
 const INIT: u32 = 1;
 
@@ -70,8 +73,14 @@ impl Holders {
         }
     }
 
-    /// The processes of as many of the sockets as are found until the deadline, by inode.
-    pub(super) fn find(&mut self, wanted: &[Wanted], until: Duration) -> HashMap<u64, u32> {
+    /// The processes of as many of the sockets as are found until the deadline, or until none of them `are_open` any more,
+    /// by inode.
+    pub(super) fn find(
+        &mut self,
+        wanted: &[Wanted],
+        until: Duration,
+        mut are_open: impl FnMut() -> bool,
+    ) -> HashMap<u64, u32> {
         let mut search = Search {
             wanted: wanted.to_vec(),
             found: HashMap::new(),
@@ -81,7 +90,7 @@ impl Holders {
             search.look_at(*place);
         }
         if !search.is_over() {
-            search.look_through_all();
+            search.look_through_all(&mut are_open);
         }
         for place in search.found.values() {
             self.recent.retain(|one| one != place);
@@ -176,11 +185,16 @@ impl Search {
         self.wanted.is_empty() || monotonic() >= self.until
     }
 
-    fn look_through_all(&mut self) {
+    fn look_through_all(&mut self, are_open: &mut impl FnMut() -> bool) {
         let uids: Vec<u32> = self.wanted.iter().map(|one| one.uid).collect();
         let mut others = Vec::new();
+        let mut seen: usize = 0;
+        let mut goes_on = |search: &Self| {
+            seen += 1;
+            !search.is_over() && (!seen.is_multiple_of(BETWEEN_CHECKS) || are_open())
+        };
         for pid in pids() {
-            if self.is_over() {
+            if !goes_on(self) {
                 return;
             }
             match user(pid).is_some_and(|uid| uids.contains(&uid)) {
@@ -189,7 +203,7 @@ impl Search {
             }
         }
         for pid in others {
-            if self.is_over() {
+            if !goes_on(self) {
                 return;
             }
             self.look_through(pid);

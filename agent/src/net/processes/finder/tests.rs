@@ -52,6 +52,21 @@ fn found(owner: Owner) -> Found {
 }
 
 #[test]
+fn a_search_for_sockets_that_have_gone_is_given_up() {
+    let wanted = Wanted {
+        inode: u64::MAX,
+        uid: 0,
+    };
+    let mut asked = 0;
+    let until = monotonic() + Duration::from_secs(60);
+    let found = Holders::new().find(&[wanted], until, || {
+        asked += 1;
+        false
+    });
+    assert!(found.is_empty() && asked <= 1, "asked {asked} times");
+}
+
+#[test]
 fn sockets_that_wait_for_anybody_are_found_by_the_kernel() {
     let mut finder = Finder::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
