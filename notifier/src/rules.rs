@@ -1,9 +1,10 @@
 //! From an event, status or heartbeat to [`Finding`]s: which rule it meets, how grave that is, and the line that says so.
 //!
 //! One file per matter: `usb`, `network` (interfaces), `contacts` (who talks to whom in the lab), `names` (what must not be
-//! contacted), `identity`, `seat`, `condition` (of the PC), `broker`, `notifier`; what silence means stands in [`crate::silence`]. A rule says what happened, who, what, where and by which
-//! program; it never says what it means. Everything foreign in a finding (names of hosts, devices, programs,
-//! domains) has been made harmless, so what comes after may print it as it is.
+//! contacted), `identity`, `seat`, `condition` (of the PC), `broker`, `notifier`; what silence means stands in
+//! [`crate::silence`]. A rule says what happened, who, what, where and by which program; it never says what it means.
+//! Everything foreign in a finding (names of hosts, devices, programs, domains) has been made harmless, so what comes after
+//! may print it as it is.
 //!
 //! The policy has the last word: what it allows is no finding, and it says how grave a rule is and when the exam is. What
 //! no rule asks for gives nothing. An event without the fields of its action is [`Incomplete`], for the
@@ -32,6 +33,7 @@ use labwatch_contract::{
     status::{Presence, Status},
     text::harmless,
     time::Timestamp,
+    topic::Leaf,
 };
 
 pub(crate) use self::finding::who;
@@ -139,42 +141,30 @@ impl Rules {
     }
 
     fn judge(&mut self, address: IpAddr, event: &Event) -> Result<Vec<Finding>, Incomplete> {
-        let verdict = match event.occurrence.action {
-            Action::DevicePresent
-            | Action::DeviceConnected
-            | Action::DeviceDisconnected
-            | Action::VolumePresent
-            | Action::VolumeMounted
-            | Action::VolumeUnmounted
-            | Action::VolumeRemounted
-            | Action::VolumeRemoved
-            | Action::MediaPresent
-            | Action::MediaInserted
-            | Action::MediaRemoved
-            | Action::EventsLost
-            | Action::EventsDropped => usb::judge(&event.occurrence)?,
-            Action::InterfaceUp
-            | Action::InterfaceDown
-            | Action::AddressChanged
-            | Action::RouteChanged
-            | Action::CaptureGap => {
-                let verdicts = match self.pcs.get_mut(&address) {
-                    Some(pc) => pc.links.judge(&event.occurrence, address)?,
-                    None => Links::default().judge(&event.occurrence, address)?,
-                };
-                let about = |verdict: Verdict| verdict.about(address, event);
-                return Ok(verdicts.into_iter().map(about).collect());
+        let verdict = match event.occurrence.leaf() {
+            Some(Leaf::Usb) => usb::judge(&event.occurrence)?,
+            Some(Leaf::Interface) => return self.link(address, event),
+            Some(Leaf::Net) => return Ok(self.report(address, event)),
+            _ if event.occurrence.action == Action::ConversationBurst => {
+                contacts::scan::burst(&event.occurrence)?
             }
-            Action::IntranetAccess => return self.contact(address, event),
-            Action::ConversationBurst => contacts::scan::burst(&event.occurrence)?,
-            Action::InternetAccess => names::contact(&self.book, &event.occurrence)?,
-            Action::TrafficReport => return Ok(self.report(address, event)),
-            Action::Inventory | Action::Other(_) => None,
+            Some(Leaf::Intranet) => return self.contact(address, event),
+            Some(Leaf::Internet) => names::contact(&self.book, &event.occurrence)?,
+            Some(Leaf::Status | Leaf::Health | Leaf::Ack) | None => None,
         };
         Ok(verdict
             .map(|verdict| verdict.about(address, event))
             .into_iter()
             .collect())
+    }
+
+    fn link(&mut self, address: IpAddr, event: &Event) -> Result<Vec<Finding>, Incomplete> {
+        let verdicts = match self.pcs.get_mut(&address) {
+            Some(pc) => pc.links.judge(&event.occurrence, address)?,
+            None => Links::default().judge(&event.occurrence, address)?,
+        };
+        let about = |verdict: Verdict| verdict.about(address, event);
+        Ok(verdicts.into_iter().map(about).collect())
     }
 
     /// What the rules say of an agent's hello or farewell, beside who is there.
