@@ -1,8 +1,8 @@
 //! `fuzz-seeds CORPUS CAPTURE...`: from a capture file the seeds of the fuzz targets that read what the network brings.
 //!
-//! Writes each frame to `CORPUS/packet` and the payloads to the folder of the parser that would read them. Seeds are named by their
-//! content's hash, so that a second run adds nothing. A file that cannot be read is passed over; so are long seeds, and of
-//! each file and target what is beyond the first few: a small corpus is gone through quickly.
+//! Writes each frame to `CORPUS/packet` and the payloads to the folder of the parser that would read them. Seeds are named
+//! by their content's hash, so that a second run adds nothing. A file that cannot be read is passed over; so are long
+//! seeds, and of each file and target what is beyond the first few: a small corpus is gone through quickly.
 
 #![expect(
     clippy::disallowed_methods,

@@ -4,8 +4,9 @@
 //! capture (all, cut; openings, at once) -> packet -> flows (scope, names, announcements, totals) -> report -> occurrences
 //! links   -> surroundings ---^  ^--- processes, lookup (answers from their own threads)
 //! ```
-//! `packet`, `flows`, `gaps`, `names`, `netlink`, `rtnetlink`, `wifi`, `report` and `surroundings` are pure; `capture`, `links`, `poller`, `processes`, `lookup` and
-//! `watch` are the shell around them, on threads of their own: no runtime stands between a frame and its sum. Bytes from the network are hostile: they are counted or passed over, never a panic.
+//! `packet`, `flows`, `gaps`, `names`, `netlink`, `rtnetlink`, `wifi`, `report` and `surroundings` are pure; `capture`,
+//! `links`, `poller`, `processes`, `lookup` and `watch` are the shell around them, on threads of their own: no runtime
+//! stands between a frame and its sum. Bytes from the network are hostile: they are counted or passed over, never a panic.
 
 #[expect(clippy::disallowed_methods, reason = "shell: reads packets")]
 mod capture;

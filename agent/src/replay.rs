@@ -1,9 +1,10 @@
 //! `labwatch-agent replay FILE`: a capture file through the same code as live capture, as lines of JSON.
 //!
-//! In this order: per directed pair of outermost addresses `{"source":{"ip"},"destination":{"ip"},"network":{"bytes","packets"}}`,
-//! per learned name `{"ip","domain","name_source"}`, last `{"packets","non_ip","malformed"}`. Pairs and names are sorted. Reads
-//! what libpcap reads: pcap and pcapng of one link type. A file that breaks off is told up to there, then as an error. Memory grows
-//! with the pairs and names of the file; this is a tool for a person at a desk.
+//! In this order: per directed pair of outermost addresses
+//! `{"source":{"ip"},"destination":{"ip"},"network":{"bytes","packets"}}`, per learned name
+//! `{"ip","domain","name_source"}`, last `{"packets","non_ip","malformed"}`. Pairs and names are sorted. Reads what libpcap
+//! reads: pcap and pcapng of one link type. A file that breaks off is told up to there, then as an error. Memory grows with
+//! the pairs and names of the file; this is a tool for a person at a desk.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

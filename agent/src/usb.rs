@@ -5,9 +5,9 @@
 //!                      `-- what was removed --v             |
 //! mount table ----> mountinfo --> Volumes (asks sysfs) -----+
 //! ```
-//! Core, pure: [`uevent`], [`descriptors`], [`names`], [`drivers`], [`snapshot`], [`device`], [`media`],
-//! [`mountinfo`], [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `drive`, `question`,
-//! `lists`, `mounts`, `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute, with an optical drive every 4 s.
+//! Core, pure: [`uevent`], [`descriptors`], [`names`], [`drivers`], [`snapshot`], [`device`], [`media`], [`mountinfo`],
+//! [`remote`], [`backing`], [`volume`], [`inventory`]. Shells: `socket`, `sysfs`, `drive`, `question`, `lists`, `mounts`,
+//! `watch`. No udevd is needed, nor any right; at rest it wakes up once a minute, with an optical drive every 4 s.
 
 pub mod backing;
 pub mod descriptors;

@@ -1,7 +1,7 @@
 //! Whose conversation it is: the real agent in a network namespace, real programs of many users in it, and its journal.
 //!
-//! Needs root, `ip` and bash; skipped loudly elsewhere. The figures (`scripts/bench-owners`) count how many of 200 connections of 50 ms
-//! have the right user and program, and what finding them costs.
+//! Needs root, `ip` and bash; skipped loudly elsewhere. The figures (`scripts/bench-owners`) count how many of 200
+//! connections of 50 ms have the right user and program, and what finding them costs.
 
 #![expect(
     clippy::unwrap_used,

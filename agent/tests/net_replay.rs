@@ -52,9 +52,9 @@ fn names(file: &str) -> Vec<String> {
         .collect()
 }
 
-/// One conversation each, most with a post-quantum key share: cut at 1,448 bytes; into three, the first of 3 bytes; the last segment
-/// first; with segments twice and overlapping; in records of 50 bytes; over the end of the sequence numbers; over IPv6; a
-/// hello of SSL 2; a plain request; a hello behind STARTTLS.
+/// One conversation each, most with a post-quantum key share: cut at 1,448 bytes; into three, the first of 3 bytes; the
+/// last segment first; with segments twice and overlapping; in records of 50 bytes; over the end of the sequence numbers;
+/// over IPv6; a hello of SSL 2; a plain request; a hello behind STARTTLS.
 #[test]
 fn the_server_name_is_found_however_the_hello_is_cut() {
     let expected = [
@@ -71,8 +71,8 @@ fn the_server_name_is_found_however_the_hello_is_cut() {
     assert_eq!(names("hellos.pcap"), expected);
 }
 
-/// One conversation each: all in a packet; over two datagrams that come the wrong way round; version 2, the second packet to the id that
-/// the server chose; after a Retry; in two packets of one datagram, the second first.
+/// One conversation each: all in a packet; over two datagrams that come the wrong way round; version 2, the second packet
+/// to the id that the server chose; after a Retry; in two packets of one datagram, the second first.
 #[test]
 fn the_server_name_is_found_in_quic_however_it_is_packed() {
     let expected = [

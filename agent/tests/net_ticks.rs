@@ -1,4 +1,5 @@
-//! Real captures through the network's state machine, split into ticks and reports at random: the sums over all reports are the same.
+//! Real captures through the network's state machine, split into ticks and reports at random: the sums over all reports are
+//! the same.
 
 #![expect(
     clippy::unwrap_used,
@@ -154,7 +155,8 @@ fn collect(flows: &mut Flows, sums: &mut Sums) {
     }
 }
 
-/// Each frame is an opening as well. Where `split` says so time passes, and the frames since then are counted; every third time there is a report.
+/// Each frame is an opening as well. Where `split` says so time passes, and the frames since then are counted; every third
+/// time there is a report.
 fn sums(link: LinkType, frames: &[Frame], mut split: impl FnMut() -> bool) -> Sums {
     let mut flows = pc(link, frames);
     let (mut sums, mut waiting, mut ticks) = (Sums::default(), Vec::new(), 0);
@@ -178,7 +180,8 @@ fn sums(link: LinkType, frames: &[Frame], mut split: impl FnMut() -> bool) -> Su
     sums
 }
 
-/// All that is told of the frames, looking at each or only at those that are more than one more of their flow; now and then there is a report.
+/// All that is told of the frames, looking at each or only at those that are more than one more of their flow; now and then
+/// there is a report.
 fn told(link: LinkType, frames: &[Frame], look_at_each: bool) -> Vec<Output> {
     let mut flows = pc(link, frames);
     let mut told = Vec::new();

@@ -1,9 +1,9 @@
 //! How much one address, one IPv6 /64 and all clients together may do.
 //!
-//! Owns a book of accounts: connections are counted, messages and bytes are drawn from token buckets. A bucket
-//! may go into debt, and the answer is how long to wait until the debt is paid; so a burst passes, a flood is
-//! slowed to the rate, and the caller ends whoever stays over that of his own address. Staff is not booked here. Bounded: accounts
-//! that have nothing to say are forgotten, and beyond 65,536 of them no stranger is let in.
+//! Owns a book of accounts: connections are counted, messages and bytes are drawn from token buckets. A bucket may go into
+//! debt, and the answer is how long to wait until the debt is paid; so a burst passes, a flood is slowed to the rate, and
+//! the caller ends whoever stays over that of his own address. Staff is not booked here. Bounded: accounts that have
+//! nothing to say are forgotten, and beyond 65,536 of them no stranger is let in.
 
 use std::{
     collections::HashMap,

@@ -1,11 +1,11 @@
 //! An alert as one line: for people, or as JSON.
 //!
-//! `09:31:05Z  WARNING    192.168.0.133 (pc-33): usb device connected: storage, QEMU USB HARDDRIVE, port 2-1`.
-//! Where the policy knows the seat, it stands before the address: `A-07 · 192.168.0.133 (pc-33): …`. The time is when it
-//! happened, by the PC's clock. What is told a minute or more after it happened (a reminder, an end, what a PC could not send
-//! before) stands at the time it is told, so that times go on down the console, and when it happened stands behind it. The line is never
-//! cut; foreign text in an alert has been made harmless where the alert was made, and colour is only around
-//! the severity, so nothing but our own codes moves the terminal.
+//! `09:31:05Z  WARNING    192.168.0.133 (pc-33): usb device connected: storage, QEMU USB HARDDRIVE, port 2-1`. Where the
+//! policy knows the seat, it stands before the address: `A-07 · 192.168.0.133 (pc-33): …`. The time is when it happened, by
+//! the PC's clock. What is told a minute or more after it happened (a reminder, an end, what a PC could not send before)
+//! stands at the time it is told, so that times go on down the console, and when it happened stands behind it. The line is
+//! never cut; foreign text in an alert has been made harmless where the alert was made, and colour is only around the
+//! severity, so nothing but our own codes moves the terminal.
 
 use std::time::Duration;
 

@@ -4,8 +4,8 @@
 //! policy.toml --file--> contract::Policy --Rulebook--> rules (allowed? denied? which seat? how grave?)
 //! seats.csv  --seats-----^        `--> lab/policy (retained, staff), lab/policy/agents (retained, without seats)
 //! ```
-//! Without a file the [`Rulebook`] is empty: always in force, nothing allowed, nothing denied. What is allowed is never denied, because
-//! somebody wrote it down for this very exam.
+//! Without a file the [`Rulebook`] is empty: always in force, nothing allowed, nothing denied. What is allowed is never
+//! denied, because somebody wrote it down for this very exam.
 
 pub mod file;
 pub mod lesson;
@@ -116,8 +116,8 @@ impl Rulebook {
             .any(|allowed| fits(allowed, conversation))
     }
 
-    /// Whether some conversation with an internet peer of a report, by this name, may be part of the exam. A report has all ports and
-    /// programs of a peer, no transport, and does not say what belongs together.
+    /// Whether some conversation with an internet peer of a report, by this name, may be part of the exam. A report has all
+    /// ports and programs of a peer, no transport, and does not say what belongs together.
     #[must_use]
     pub fn allows_some(&self, name: &str, totals: &PeerTotals) -> bool {
         let peer = Conversation {

@@ -1,9 +1,10 @@
 //! What staff does from a terminal: list the open incidents, acknowledge one, mute a PC or a rule.
 //!
-//! Each command makes its own connection, reads what the broker retains below `alerts/`, and writes at most one
-//! retained message there. Nothing says when a broker has repeated all of it, and a slow one begins late; so it is
-//! waited for the mark that notifiers leave there, and for a moment of quiet after it. It is done when the broker has sent that message back: running notifiers have it then,
-//! and the recorder too. Exit 1 where there is no such incident, or no broker in time.
+//! Each command makes its own connection, reads what the broker retains below `alerts/`, and writes at most one retained
+//! message there. Nothing says when a broker has repeated all of it, and a slow one begins late; so it is waited for the
+//! mark that notifiers leave there, and for a moment of quiet after it. It is done when the broker has sent that message
+//! back: running notifiers have it then, and the recorder too. Exit 1 where there is no such incident, or no broker in
+//! time.
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 

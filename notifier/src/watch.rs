@@ -48,7 +48,8 @@ const INCOMING: usize = 1024;
 const OUTGOING: usize = 64;
 /// Pop-ups that were dealt with at the desktop.
 const SEEN: usize = 16;
-/// Nanoseconds that a timer may ring late, 50 ms; nothing is told by a timer to which that matters. See PR_SET_TIMERSLACK(2const).
+/// Nanoseconds that a timer may ring late, 50 ms; nothing is told by a timer to which that matters. See
+/// PR_SET_TIMERSLACK(2const).
 const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(50_000_000);
 
 /// Watches the lab until `stop`. Fails when nobody can be told any more: stdout is closed and there are no
@@ -109,7 +110,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
     result
 }
 
-/// Lets this thread's timers ring late, so that most of them ring with the next message: to wake costs more than what is done then.
+/// Lets this thread's timers ring late, so that most of them ring with the next message: to wake costs more than what is
+/// done then.
 fn rest_longer() {
     // Without it all is as before, but dearer.
     let _ = rustix::thread::set_current_timer_slack(TIMER_SLACK);

@@ -11,10 +11,11 @@
 //! stage --place--> pieces --one frame, fdatasync--> durable --> files --pass of fsync--> marks --> old segment goes
 //! ```
 //!
-//! Invariants: one recorder a directory; what was acknowledged is in the log or in files that were fsynced; every line
-//! has its place in a file before it is in the log, so that replaying the log any number of times gives each line
-//! once; the group may read records, log and checkpoint (0750, 0640), nobody but the owner the rest. What cannot be written (no room, no right), at the start or later, is
-//! tried again and nothing is acknowledged meanwhile; what cannot be brought to the disk ends the recorder (see `man 2 fsync`).
+//! Invariants: one recorder a directory; what was acknowledged is in the log or in files that were fsynced; every line has
+//! its place in a file before it is in the log, so that replaying the log any number of times gives each line once; the
+//! group may read records, log and checkpoint (0750, 0640), nobody but the owner the rest. What cannot be written (no room,
+//! no right), at the start or later, is tried again and nothing is acknowledged meanwhile; what cannot be brought to the
+//! disk ends the recorder (see `man 2 fsync`).
 
 mod files;
 mod log;

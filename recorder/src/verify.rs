@@ -106,7 +106,8 @@ impl Findings {
     }
 }
 
-/// Checks what the arguments name and writes findings, those of the checkpoints first, and a summary; says whether all is in order.
+/// Checks what the arguments name and writes findings, those of the checkpoints first, and a summary; says whether all is
+/// in order.
 ///
 /// # Errors
 /// When the directory holds no records, a file cannot be read, or `out` cannot be written.

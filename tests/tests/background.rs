@@ -1,5 +1,5 @@
-//! A lab PC with Ubuntu that nobody touches, for 90 minutes of virtual time: frames through the agent's core, its events through the
-//! notifier's, with no policy and with the shipped one. Nothing may come of it.
+//! A lab PC with Ubuntu that nobody touches, for 90 minutes of virtual time: frames through the agent's core, its events
+//! through the notifier's, with no policy and with the shipped one. Nothing may come of it.
 
 #![allow(
     clippy::unwrap_used,

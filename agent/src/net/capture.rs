@@ -5,10 +5,10 @@
 //! openings, by a BPF program --> handed over one by one, at once                 --> told
 //! ```
 //! Counting in batches costs next to nothing and is late; telling at once is dear for many frames and cheap for few. So
-//! each has a handle of its own: [`openings`] for what begins a conversation or names a peer, and this one, which wakes nobody on an
-//! idle interface and on a busy one once a block. No handle ever blocks; one call of [`Capture::read`] takes at most
-//! [`BATCH`] frames. Promiscuous mode stays off. What the counting ring could not hold is counted ([`Capture::take_drops`]); what
-//! the other could not hold is told later, when it is counted.
+//! each has a handle of its own: [`openings`] for what begins a conversation or names a peer, and this one, which wakes
+//! nobody on an idle interface and on a busy one once a block. No handle ever blocks; one call of [`Capture::read`] takes
+//! at most [`BATCH`] frames. Promiscuous mode stays off. What the counting ring could not hold is counted
+//! ([`Capture::take_drops`]); what the other could not hold is told later, when it is counted.
 
 mod filter;
 mod openings;

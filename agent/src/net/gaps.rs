@@ -1,8 +1,9 @@
 //! Moments in which packets went by unseen: what becomes a `capture-gap` event, with from and to.
 //!
-//! An interface is blind from the end of a capture, or from the moment it came, until a capture is open. That is a gap only if its own
-//! counters have grown meanwhile, or if it could not be captured at all. Sleep is told by the clock that counts it (CLOCK_BOOTTIME) running
-//! ahead of the one that does not (CLOCK_MONOTONIC); both have to be read together and late reads do no harm.
+//! An interface is blind from the end of a capture, or from the moment it came, until a capture is open. That is a gap only
+//! if its own counters have grown meanwhile, or if it could not be captured at all. Sleep is told by the clock that counts
+//! it (CLOCK_BOOTTIME) running ahead of the one that does not (CLOCK_MONOTONIC); both have to be read together and late
+//! reads do no harm.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -38,8 +39,8 @@ struct Blind {
 }
 
 impl Gaps {
-    /// An interface, by its index, that came at `since` or whose capture has ended then, with what its own counters said (bytes). A
-    /// second call before [`Gaps::opened`] changes nothing.
+    /// An interface, by its index, that came at `since` or whose capture has ended then, with what its own counters said
+    /// (bytes). A second call before [`Gaps::opened`] changes nothing.
     pub fn blind(&mut self, interface: u32, counter: Option<u64>, since: Timestamp) {
         let blind = Blind {
             since,

@@ -5,9 +5,9 @@
 //!      `--> no such kernel, or in a container: tables --^                      -> program, polled
 //!      `--> closed already: notices of processes that ended meanwhile          -> program, polled; or none
 //! ```
-//! `diag`, `notices`, `tables` and `programs` are pure; `netlink`, `holders` and `users` ask the system. All questions
-//! that wait are answered by one search, which ends when nobody waits for its answer any more; when too many questions wait, new ones get none.
-//! Without the right to look at other users' programs their name is missing, their user is not.
+//! `diag`, `notices`, `tables` and `programs` are pure; `netlink`, `holders` and `users` ask the system. All questions that
+//! wait are answered by one search, which ends when nobody waits for its answer any more; when too many questions wait, new
+//! ones get none. Without the right to look at other users' programs their name is missing, their user is not.
 
 use std::{
     io::{self, Read as _, Write as _},

@@ -1,11 +1,11 @@
 //! A bounded table that forgets what was longest not heard of.
 //!
-//! Keys hold addresses and ports from the network, so they are hashed with keys drawn at random for each table, and the bound
-//! caps what a collision could cost. Entries stand in a queue and are looked at in turn: one that was heard of since it came
-//! into the queue goes to its end, any other goes. So neither a full table nor the passing of time costs a walk over all
-//! entries: an insertion looks at [`MOST_LOOKED_AT`] at most, and each entry is looked at once in a time of silence. A
-//! [`Slot`] leads to an entry without hashing, and nowhere once the entry has gone. Keys stand with their entries alone; the hash table
-//! holds but their places, so that a search touches little memory.
+//! Keys hold addresses and ports from the network, so they are hashed with keys drawn at random for each table, and the
+//! bound caps what a collision could cost. Entries stand in a queue and are looked at in turn: one that was heard of since
+//! it came into the queue goes to its end, any other goes. So neither a full table nor the passing of time costs a walk
+//! over all entries: an insertion looks at [`MOST_LOOKED_AT`] at most, and each entry is looked at once in a time of
+//! silence. A [`Slot`] leads to an entry without hashing, and nowhere once the entry has gone. Keys stand with their
+//! entries alone; the hash table holds but their places, so that a search touches little memory.
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,9 @@
-//! Links, addresses and routes as the kernel tells them: `NETLINK_ROUTE` (rtnetlink(7), `linux/rtnetlink.h`, `if_link.h`, `if_addr.h`).
+//! Links, addresses and routes as the kernel tells them: `NETLINK_ROUTE` (rtnetlink(7), `linux/rtnetlink.h`, `if_link.h`,
+//! `if_addr.h`).
 //!
 //! Three lists can be asked for ([`LISTS`]), and notices come in the same form. Read is only what Labwatch has a use for; a
-//! message that is too short, or of another kind, is [`News::Other`]. Names of links are the user's: any bytes but `/` and blanks.
+//! message that is too short, or of another kind, is [`News::Other`]. Names of links are the user's: any bytes but `/` and
+//! blanks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,8 +1,8 @@
 //! Which Wi-Fi an interface has joined: `nl80211` over generic netlink (`linux/genetlink.h`, `linux/nl80211.h`).
 //!
-//! Two questions: which number the family has in this kernel ([`family_request`]), and what an interface is ([`request`]). Neither
-//! needs a right. Where there is no Wi-Fi the kernel knows no such family. The name of a network is whatever its owner chose,
-//! up to 32 bytes of anything.
+//! Two questions: which number the family has in this kernel ([`family_request`]), and what an interface is ([`request`]).
+//! Neither needs a right. Where there is no Wi-Fi the kernel knows no such family. The name of a network is whatever its
+//! owner chose, up to 32 bytes of anything.
 
 use super::netlink::{self, Message, attribute, attributes, u16_at};
 

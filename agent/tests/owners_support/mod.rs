@@ -46,7 +46,8 @@ pub(crate) fn enter<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -
     })
 }
 
-/// A PC (10.77.0.1) with the agent on it, a cable, and another PC with the addresses 10.77.1.1 to 10.77.1.250 that listens on all of them.
+/// A PC (10.77.0.1) with the agent on it, a cable, and another PC with the addresses 10.77.1.1 to 10.77.1.250 that listens
+/// on all of them.
 pub(crate) struct Lab {
     pub(crate) pc: String,
     pub(crate) other: String,

@@ -1,7 +1,8 @@
 //! One incident: what it is about, how often it came, when it is to be told again, and when it is over.
 //!
-//! A finding of a rule that the incident has not been told by, or one that turns it (it ends, it begins again), is told at once while
-//! there is credit; the same again waits for the cool-down. A critical one is told again and again until somebody acknowledges it.
+//! A finding of a rule that the incident has not been told by, or one that turns it (it ends, it begins again), is told at
+//! once while there is credit; the same again waits for the cool-down. A critical one is told again and again until
+//! somebody acknowledges it.
 
 use std::time::Duration;
 

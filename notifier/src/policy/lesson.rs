@@ -1,8 +1,8 @@
 //! What a quiet lab does, as a proposed allow list: `labwatch-notifier learn --for 10m > proposal.toml`.
 //!
-//! Each local conversation that an agent reports becomes an entry by the machine that was asked, transport, port and program of the
-//! opener, with how often and by how many PCs. It is a proposal: somebody reads it before it counts, because what
-//! a lab does while nobody looks may be what must not happen. Bounded: 500 entries; how many more there were is said.
+//! Each local conversation that an agent reports becomes an entry by the machine that was asked, transport, port and
+//! program of the opener, with how often and by how many PCs. It is a proposal: somebody reads it before it counts, because
+//! what a lab does while nobody looks may be what must not happen. Bounded: 500 entries; how many more there were is said.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

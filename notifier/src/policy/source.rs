@@ -1,8 +1,8 @@
 //! The policy file on the disk: read once at the start, and again whenever it or its file of seats has changed.
 //!
 //! A look is one `stat` for each file, once a second, which notices also what replaces the file (an editor's rename) or
-//! lies on a network share, where the kernel gives no notice. A share that hangs holds up the thread that looks and nobody else. A file that is wrong or gone changes nothing: the reason is given
-//! once, and the old policy stays.
+//! lies on a network share, where the kernel gives no notice. A share that hangs holds up the thread that looks and nobody else.
+//! A file that is wrong or gone changes nothing: the reason is given once, and the old policy stays.
 
 use std::{
     fs::{self, File},

@@ -5,8 +5,10 @@
 //! next report  --> both have sent: exchange --> three reports in a row, or 1 MB: sustained
 //! 10 peers within a minute, or a burst --> scan
 //! ```
-//! A conversation between two watched PCs is told by both agents, named alike from either end and graded by the opener's reports. It is
-//! one incident of the opener, once that one's own agent has told it; nobody else's word puts an incident on a PC. The policy's allowed peers are no finding. Reports sum per peer, so a grade is that of all conversations with it.
+//! A conversation between two watched PCs is told by both agents and named alike from either end. It is one incident, of
+//! the PC whose agent tells it first, and what the other one's agent says goes with it: no PC's word alone puts an incident
+//! on another. The policy's allowed peers are no finding. Reports sum per peer, so a grade is that of all conversations
+//! with it.
 
 mod grade;
 pub(super) mod scan;
@@ -65,6 +67,7 @@ pub(super) const RULES: &[Rule] = &[OPENED, CONTACTED, EXCHANGE, SUSTAINED, REMO
 const DISCOVERY: [u16; 6] = [137, 161, 1900, 3702, 5353, 5355];
 /// Users as which a PC's own services give such answers (nmbd, snmpd, Avahi, systemd-resolved), and no student's program runs.
 const RESPONDERS: [&str; 4] = ["root", "Debian-snmp", "avahi", "systemd-resolve"];
+
 /// The local conversations of one PC that are no part of the exam, and whom it tried.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {

@@ -1,10 +1,11 @@
-//! Rules on who a PC says it is: machine id, boot id, journal. The broker vouches for addresses, not for what stands in a payload.
+//! Rules on who a PC says it is: machine id, boot id, journal. The broker vouches for addresses, not for what stands in a
+//! payload.
 //!
-//! Told are another machine id under an address that was in use a moment ago, one machine id under two addresses at the same time, a
-//! PC that was restarted, an agent that was started again in the same boot, and two agents that speak in turn for one PC. Not told are
-//! an address that passes on while its PC is away, a move to another address, and what an earlier journal still has to deliver
-//! (its events are older than the newer journal's first). Ids are hashes; PCs that were copied with their machine id
-//! share one, which is technical. Bounded: 4,096 addresses and as many ids.
+//! Told are another machine id under an address that was in use a moment ago, one machine id under two addresses at the
+//! same time, a PC that was restarted, an agent that was started again in the same boot, and two agents that speak in turn
+//! for one PC. Not told are an address that passes on while its PC is away, a move to another address, and what an earlier
+//! journal still has to deliver (its events are older than the newer journal's first). Ids are hashes; PCs that were copied
+//! with their machine id share one, which is technical. Bounded: 4,096 addresses and as many ids.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},

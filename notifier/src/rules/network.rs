@@ -1,8 +1,9 @@
 //! Rules on topic `net/interface`: new interfaces, VPNs, second default routes, links that flap, gaps in the capture.
 //!
-//! Which interfaces a PC has is known from its traffic reports and earlier notices ([`Links`], 32 at most). What leads around the lab's
-//! cable, an interface that the PC did not have before, and a default route beside another one are warnings. Upkeep raises
-//! nothing: a lease that is renewed, an IPv6 address that changes by the day (RFC 8981), a router that advertises itself.
+//! Which interfaces a PC has is known from its traffic reports and earlier notices ([`Links`], 32 at most). What leads
+//! around the lab's cable, an interface that the PC did not have before, and a default route beside another one are
+//! warnings. Upkeep raises nothing: a lease that is renewed, an IPv6 address that changes by the day (RFC 8981), a router
+//! that advertises itself.
 
 use std::{
     collections::{BTreeMap, VecDeque},

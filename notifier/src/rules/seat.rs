@@ -1,7 +1,8 @@
 //! The rule on who sits where: the PC at a seat's address is the one whose MAC the policy has there.
 //!
-//! Judged by what the PC says of itself, in each event, status and heartbeat of the exam, and told when it changes. A seat without
-//! address or MAC says nothing about any PC. A card may have been exchanged as well as a PC, so the words say what was seen and no more.
+//! Judged by what the PC says of itself, in each event, status and heartbeat of the exam, and told when it changes. A seat
+//! without address or MAC says nothing about any PC. A card may have been exchanged as well as a PC, so the words say what
+//! was seen and no more.
 
 use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
 //! Heartbeats that wait to be read together: nearly all that comes in a quiet lab, and nothing in them is urgent.
 //!
-//! One after the other each would find the caches cold, and reading it would cost several times as much. So they wait, each with the
-//! moment it came, until one comes [`WAIT`] after the first; where none comes, the clock ends it after [`LONGEST_WAIT`]. Waking
-//! for the clock as well would cost as much again. Whatever else comes is read after them, so the order stays.
-//! Bounded: [`MOST`] wait.
+//! One after the other each would find the caches cold, and reading it would cost several times as much. So they wait, each
+//! with the moment it came, until one comes [`WAIT`] after the first; where none comes, the clock ends it after
+//! [`LONGEST_WAIT`]. Waking for the clock as well would cost as much again. Whatever else comes is read after them, so the
+//! order stays. Bounded: [`MOST`] wait.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! Which frames are openings, in the language of pcap-filter(7).
 //!
-//! TCP's first packet; ICMP that is a conversation; UDP within the local networks; answers of DNS, mDNS and LLMNR; questions
-//! to everybody, so that their answers are known as such; and what names a peer: a TLS ClientHello on any port, on the ports of HTTP and HTTPS whatever a program hands over at once (so also the
-//! later segments of a long ClientHello), a QUIC packet with a long header. Infrastructure that is frequent is left out. The choice may
-//! let too much through or too little (frames with two VLAN tags, extension headers): nothing depends on it but how soon a thing is told.
+//! TCP's first packet; ICMP that is a conversation; UDP within the local networks; answers of DNS, mDNS and LLMNR;
+//! questions to everybody, so that their answers are known as such; and what names a peer: a TLS ClientHello on any port,
+//! on the ports of HTTP and HTTPS whatever a program hands over at once (so also the later segments of a long ClientHello),
+//! a QUIC packet with a long header. Infrastructure that is frequent is left out. The choice may let too much through or
+//! too little (frames with two VLAN tags, extension headers): nothing depends on it but how soon a thing is told.
 
 use std::fmt::Write as _;
 

@@ -1,10 +1,10 @@
 //! Beaten ways: from the ends of a plain packet straight to its sums.
 //!
-//! The first packet of a second walks from here to its flow, its conversation and its peer, and is looked at like any other. Those
-//! that follow in the same second are but more of it, whichever end sends them: their bytes are summed up here, in one line of the
-//! cache, until the second is over or somebody wants the sums ([`Beaten::settle`]). The table has a fixed size, and each way two
-//! places, told by a hash with keys drawn at random. Where both are in use a packet goes without: whatever the network
-//! sends, it is only dearer.
+//! The first packet of a second walks from here to its flow, its conversation and its peer, and is looked at like any
+//! other. Those that follow in the same second are but more of it, whichever end sends them: their bytes are summed up
+//! here, in one line of the cache, until the second is over or somebody wants the sums ([`Beaten::settle`]). The table has
+//! a fixed size, and each way two places, told by a hash with keys drawn at random. Where both are in use a packet goes
+//! without: whatever the network sends, it is only dearer.
 
 use std::{hash::BuildHasher as _, hint::black_box, time::Duration};
 

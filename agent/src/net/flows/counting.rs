@@ -1,11 +1,12 @@
 //! Counting the frames of one read: plain packets wait for each other, all else is counted at once, in the order of the frames.
 //!
-//! Of many peers each packet concerns memory of its own, which has to come from far. So [`TOGETHER`] packets ask for theirs before
-//! the first of them is counted. When the counting ends (it is dropped), none waits any more; meanwhile nobody else gets
-//! at the [`Flows`].
+//! Of many peers each packet concerns memory of its own, which has to come from far. So [`TOGETHER`] packets ask for theirs
+//! before the first of them is counted. When the counting ends (it is dropped), none waits any more; meanwhile nobody else
+//! gets at the [`Flows`].
 //!
-//! A packet that is but one more of its flow goes the [beaten way](super::beaten), and is summed up there until its second is over; so
-//! a flow that has to give way in a full table is missed at the first packet of the next second. No sum depends on that.
+//! A packet that is but one more of its flow goes the [beaten way](super::beaten), and is summed up there until its second
+//! is over; so a flow that has to give way in a full table is missed at the first packet of the next second. No sum depends
+//! on that.
 
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! Answers to what this PC has asked everybody: discovery traffic and no contact.
 //!
-//! A PC that looks for printers or names asks a group, and each machine that has something to say answers the port that asked, from an
-//! address that was never spoken to. That is no conversation of a student's: it is counted as infrastructure. So that nothing can
-//! be hidden in it, only what comes within [`PATIENCE`] of a question, from the port of that protocol (SSDP answers from any), is an
-//! answer, and of one peer no more than [`MOST_PACKETS`] and [`MOST_BYTES`] until it has been silent for [`IDLE`]. What is
-//! beyond, and all that this PC sends back, is a conversation like any other.
+//! A PC that looks for printers or names asks a group, and each machine that has something to say answers the port that
+//! asked, from an address that was never spoken to. That is no conversation of a student's: it is counted as
+//! infrastructure. So that nothing can be hidden in it, only what comes within [`PATIENCE`] of a question, from the port of
+//! that protocol (SSDP answers from any), is an answer, and of one peer no more than [`MOST_PACKETS`] and [`MOST_BYTES`]
+//! until it has been silent for [`IDLE`]. What is beyond, and all that this PC sends back, is a conversation like any
+//! other.
 
 use std::{net::IpAddr, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Which packets are listened to for names, and what becomes of the names that are heard.
 //!
-//! Only the first packets of a flow are listened to, and only what this PC asked for names anybody: who opens a conversation
-//! says whom it is with, and a name server that was asked says whose an address is. Beside that machines of the local networks say
-//! their own names, unasked, and name nobody elsewhere.
+//! Only the first packets of a flow are listened to, and only what this PC asked for names anybody: who opens a
+//! conversation says whom it is with, and a name server that was asked says whose an address is. Beside that machines of
+//! the local networks say their own names, unasked, and name nobody elsewhere.
 
 use std::net::IpAddr;
 
@@ -27,8 +27,8 @@ const SAYS_NAME: [u16; 3] = [80, 443, 8443];
 /// A flow is listened to up to this packet; a name comes with the second to sixth.
 pub(super) const LAST_HEARD: u8 = 64;
 
-/// Of a conversation that this PC opened: what it says first, and what a name server answers. Beside that, local names; what nobody
-/// asked for names nobody.
+/// Of a conversation that this PC opened: what it says first, and what a name server answers. Beside that, local names;
+/// what nobody asked for names nobody.
 pub(super) fn is_worth_it(
     packet: &Packet<'_>,
     seen: &Sighting,

@@ -1,9 +1,9 @@
 //! Sums: per interface, per peer, and of all that has no IP peer.
 //!
-//! Invariant: every frame is added to one interface and to exactly one of a peer, `other` and `overflow`; so over any interval
-//! peers + other + overflow equals the interfaces to the byte. At most [`MOST_PEERS`] peers are kept. A further one takes the place
-//! of a peer that was silent in this interval; where none was, its frames are `overflow`. A report costs what was active in its
-//! interval, however many peers are known.
+//! Invariant: every frame is added to one interface and to exactly one of a peer, `other` and `overflow`; so over any
+//! interval peers + other + overflow equals the interfaces to the byte. At most [`MOST_PEERS`] peers are kept. A further
+//! one takes the place of a peer that was silent in this interval; where none was, its frames are `overflow`. A report
+//! costs what was active in its interval, however many peers are known.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 

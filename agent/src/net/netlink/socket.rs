@@ -1,7 +1,8 @@
 //! A netlink socket, and what the kernel itself says over it.
 //!
-//! It never waits: the kernel answers a question while it is sent, and the first part of a list too; the next parts are made
-//! as the ones before are read. Speaks for the network namespace of the thread that opens it. Messages of other programs are passed over.
+//! It never waits: the kernel answers a question while it is sent, and the first part of a list too; the next parts are
+//! made as the ones before are read. Speaks for the network namespace of the thread that opens it. Messages of other
+//! programs are passed over.
 
 use std::{io, os::fd::OwnedFd};
 

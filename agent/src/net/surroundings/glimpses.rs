@@ -1,7 +1,7 @@
 //! Interfaces that came and went between two looks at the system: known from the kernel's notices alone.
 //!
-//! A look shows what is, a notice what was. A tunnel that was up for a moment is in no look; its last notice says how many bytes it
-//! carried, unseen. At most 64 are kept from one look to the next; what is beyond is passed over.
+//! A look shows what is, a notice what was. A tunnel that was up for a moment is in no look; its last notice says how many
+//! bytes it carried, unseen. At most 64 are kept from one look to the next; what is beyond is passed over.
 
 use std::collections::BTreeMap;
 

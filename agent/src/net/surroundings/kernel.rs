@@ -1,7 +1,7 @@
 //! What the kernel's lists of links, addresses and routes say, put together into the interfaces that they describe.
 //!
-//! What an interface is follows from what made it (`IFLA_INFO_KIND`), from its frames (`ARPHRD_…`) and from its [`Card`]. A link that
-//! is down is no interface but [`Idle`]. All lists are bounded; a PC has a handful of each.
+//! What an interface is follows from what made it (`IFLA_INFO_KIND`), from its frames (`ARPHRD_…`) and from its [`Card`]. A
+//! link that is down is no interface but [`Idle`]. All lists are bounded; a PC has a handful of each.
 
 use std::{
     cmp::Reverse,
