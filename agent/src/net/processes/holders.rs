@@ -24,6 +24,8 @@ use crate::net::flows::Socket;
 
 const MOST_RECENT: usize = 32;
 const MOST_PROCESSES: usize = 32_768;
+/// Of one process.
+const MOST_FILES: usize = 65_536;
 const MOST_NAMESPACES: usize = 16;
 /// Of the parents that may have opened a socket.
 const MOST_PARENTS: usize = 8;
@@ -210,9 +212,14 @@ impl Search {
         }
     }
 
+    /// The newest files first; they have the highest numbers. The low ones may be a socket's for a moment only, as the output of
+    /// a shell's command, and then the parent has it under another number.
     fn look_through(&mut self, pid: u32) {
         let files = fs::read_dir(format!("/proc/{pid}/fd"));
-        for file in files.into_iter().flatten().filter_map(number) {
+        let files = files.into_iter().flatten().filter_map(number);
+        let mut files: Vec<u32> = files.take(MOST_FILES).collect();
+        files.sort_unstable_by_key(|&file| std::cmp::Reverse(file));
+        for file in files {
             self.look_at(Place { pid, file });
             if self.is_over() {
                 return;
