@@ -1,6 +1,7 @@
 //! Where the streams of the newest connections begin, by their SYN.
 //!
-//! One word each in a table of fixed size: a place is told by a hash with keys drawn at random, and whoever comes later takes it.
+//! A few bytes each in a table of fixed size: a place is told by a hash with keys drawn at random, and whoever comes later
+//! takes it.
 //! What is lost by that is little: without it a stream is still heard from a segment that begins a hello or a request.
 
 use std::hash::BuildHasher as _;
